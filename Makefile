@@ -1,4 +1,4 @@
-# make demo | test | test-thorough | lint | bench | soak | chaos | fuzz | format | docs | site | clean. Needs Python 3.11 or newer and make.
+# make demo | test | test-thorough | lint | bench | soak | abuse | chaos | fuzz | format | docs | site | clean. Needs Python 3.11 or newer and make.
 
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EXTENSION := hatch_build.py src/ime_live/gateway/stream/_fanout.c
 
-.PHONY: help demo test test-thorough lint bench soak chaos fuzz format docs site clean
+.PHONY: help demo test test-thorough lint bench soak abuse chaos fuzz format docs site clean
 .DEFAULT_GOAL := help
 
 help:
@@ -38,6 +38,10 @@ bench: $(VENV)/bench
 
 soak: $(VENV)/bench
 	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+# Clients that attack a gateway, in all ways or those named in ARGS. Some ten minutes.
+abuse: $(VENV)/bench
+	$(BIN)/python -m benchmarks.abuse $(ARGS)
 
 # 300 faults under a running service, by another seed each time; --help in ARGS tells the options.
 chaos: $(VENV)/dev

@@ -8,7 +8,7 @@ import os
 import sys
 
 from benchmarks.__main__ import register
-from benchmarks.abuse.kinds import KINDS
+from benchmarks.abuse.kinds import FAMILIES, KINDS
 from benchmarks.abuse.measurement import Measured, Plan, measure
 from benchmarks.abuse.report import line_of, write_report
 from benchmarks.processes import LOAD_CORE
@@ -36,9 +36,11 @@ def main() -> None:
     with EmbeddedValkey(tcp=True) as valkey:
         asyncio.run(register(valkey.url))
         redis = int(valkey.url.rpartition(":")[2])
-        for name in arguments.name or KINDS:
-            measured.append(measure(KINDS[name], redis, plan))
-            print(line_of(measured[-1]), flush=True)
+        for family in FAMILIES:
+            kinds = [kind for kind in family if kind.name in (arguments.name or KINDS)]
+            for one in measure(kinds, redis, plan) if kinds else ():
+                measured.append(one)
+                print(line_of(one), flush=True)
     if not arguments.name and not arguments.quick:
         write_report(measured)
 

@@ -1,9 +1,10 @@
 """The process that attacks: all connections of one kind of abuse on one epoll loop.
 
-``python -m benchmarks.abuse.abusers`` runs until its standard input ends, so it never outlives the
-program that has started it. It prints a line when all connections were begun, and the answers that
-it got at the end. ``--well-behaved`` connects as many clients that stream the same contract and
-read everything.
+``python -m benchmarks.abuse.abusers`` takes orders from its standard input, and ends with it, so it
+never outlives the program that has started it. A line with a kind and a number of connections
+begins an attack, an empty line ends it. It prints an empty line when all connections were begun,
+and the answers that it got at the end. ``--well-behaved`` connects as many clients that stream the
+same contract and read everything.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ SUBJECTS: Final = 200
 """As many as the abusers have; a subject may have a thousand streams."""
 
 _BUFFER: Final = 65_536
+_PATIENCE: Final = 5.0  # seconds to begin all connections
 _SHUT: Final = 2_048  # bytes of a receive window that is never emptied; Linux doubles it
+_LONGEST: Final = 60.0  # seconds
 _IN_A_ROW: Final = 50  # connections begun between two looks at what has come
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: a closed connection leaves no state behind
 
@@ -192,11 +195,12 @@ class Abusers:
         self._waiting.append(abuser.number)
 
 
-def _ended() -> bool:
+def _ordered() -> bool:
+    """Whether the next order has come, or the end."""
     return bool(select.select([sys.stdin], [], [], 0)[0])
 
 
-def _behave_well(target: Target, connections: int) -> None:
+def _behave_well(target: Target, connections: int) -> dict[str, object]:
     clients = Clients()
     requests = [
         (target.stream, (f"Authorization: Bearer {target.token(number)}",))
@@ -204,32 +208,40 @@ def _behave_well(target: Target, connections: int) -> None:
     ]
     clients.connect(target.port, requests, counted=False)
     print(flush=True)
-    clients.drain(3_600, _ended)
-    print(json.dumps({"codes": {"101": connections}, "opened": connections, "sent": 0}))
+    clients.drain(_LONGEST, _ordered)
+    clients.close()
+    return {"codes": {"101": connections}, "opened": connections, "sent": 0}
+
+
+def _attack(kind: Kind, target: Target, connections: int) -> dict[str, object]:
+    abusers = Abusers(kind, target, connections)
+    begin = time.monotonic()
+    abusers.run(lambda: abusers.all_begun or time.monotonic() - begin > _PATIENCE)
+    print(flush=True)
+    abusers.run(_ordered)
+    abusers.close()
+    return {"codes": abusers.codes, "opened": abusers.opened, "sent": abusers.sent}
 
 
 def main() -> None:
-    """Attack until the standard input ends."""
+    """Carry out orders until the standard input ends."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.abuse.abusers")
-    parser.add_argument("kind", choices=KINDS)
     parser.add_argument("port", type=int)
     parser.add_argument("contract", type=int)
-    parser.add_argument("connections", type=int)
     parser.add_argument("--well-behaved", action="store_true")
     arguments = parser.parse_args()
     # The others' clients and Redis share the core, and go first.
     os.nice(10)
     target = Target(arguments.port, tokens(SUBJECTS, "abuse"), arguments.contract)
-    if arguments.well_behaved:
-        _behave_well(target, arguments.connections)
-        return
-    abusers = Abusers(KINDS[arguments.kind], target, arguments.connections)
-    begin = time.monotonic()
-    abusers.run(lambda: abusers.all_begun or time.monotonic() - begin > 5)
-    print(flush=True)
-    abusers.run(_ended)
-    print(json.dumps({"codes": abusers.codes, "opened": abusers.opened, "sent": abusers.sent}))
-    abusers.close()
+    while order := sys.stdin.readline().split():
+        kind, connections = KINDS[order[0]], int(order[1])
+        if arguments.well_behaved:
+            said = _behave_well(target, connections)
+        else:
+            said = _attack(kind, target, connections)
+        if not sys.stdin.readline():
+            return
+        print(json.dumps(said), flush=True)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ def _huge_head(target: Target, number: int) -> Iterator[bytes]:
 def _many_fields(target: Target, number: int) -> Iterator[bytes]:
     """As many header fields as fit."""
     yield target.handshake(number, "", *(f"x{n:x}:" for n in range(16_000)))
+    yield b""
 
 
 def _many_contracts(target: Target, number: int) -> Iterator[bytes]:
@@ -84,6 +85,7 @@ BOMBS: Final = (
         100,
         _many_fields,
         frozenset({"101"}),
+        awaits=True,
         holds=2 * MAX_REQUEST,
     ),
     Kind(
@@ -95,7 +97,11 @@ BOMBS: Final = (
         holds=2 * MAX_REQUEST,
     ),
     Kind(
-        "tenthousand", "asks for a stream of 10,000 contracts", 100, _ten_thousand, frozenset({"431"})
+        "tenthousand",
+        "asks for a stream of 10,000 contracts",
+        100,
+        _ten_thousand,
+        frozenset({"431"}),
     ),
     Kind(
         "bodies",

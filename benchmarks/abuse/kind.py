@@ -98,7 +98,9 @@ class Kind:
     holds: int = 16_384
 
 
-def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, compressed: bool = False) -> bytes:
+def frame(
+    opcode: int, payload: bytes = b"", *, fin: bool = True, compressed: bool = False
+) -> bytes:
     """A masked frame of a client (RFC 6455, 5.2); its mask changes nothing."""
     first = opcode | (0x80 if fin else 0) | (0x40 if compressed else 0)
     return frame_head(first, len(payload)) + bytes(4) + payload

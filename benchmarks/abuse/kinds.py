@@ -10,6 +10,7 @@ from benchmarks.abuse.kind import Kind
 from benchmarks.abuse.slow_clients import SLOW_CLIENTS
 from benchmarks.abuse.storms import STORMS
 
-KINDS: Final[dict[str, Kind]] = {
-    kind.name: kind for kind in (*SLOW_CLIENTS, *FLOODS, *BOMBS, *STORMS)
-}
+FAMILIES: Final = (SLOW_CLIENTS, FLOODS, BOMBS, STORMS)
+"""Kinds that are measured on the same two gateways, one after the other."""
+
+KINDS: Final[dict[str, Kind]] = {kind.name: kind for family in FAMILIES for kind in family}

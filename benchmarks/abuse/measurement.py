@@ -10,11 +10,12 @@ from __future__ import annotations
 import gc
 import json
 import os
+import select
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import median
 from typing import Any, Final
 
@@ -38,7 +39,7 @@ GATEWAY: Final = gateway("ime-live", options=())
 """With its default settings."""
 
 _SUBJECTS: Final = 10
-_SETTLE: Final = 0.7  # seconds before a phase is measured
+_SETTLE: Final = 0.5  # seconds before a phase is measured
 _LATE: Final = 5.0  # seconds in which a delayed message still counts
 _STEP: Final = 0.05  # seconds between two looks at the memory
 
@@ -55,7 +56,7 @@ class Plan(Struct, frozen=True):
 
     observers: int = OBSERVERS
     rounds: int = 3
-    seconds: float = 3.0
+    seconds: float = 2.0
     connections: int = 0
 
 
@@ -143,36 +144,87 @@ _ALLOCATOR: Final = 16_000_000
 
 
 class Crowd:
-    """A gateway, its observers, and one contract that they watch."""
+    """A gateway, its observers, one contract that they watch, and the other clients' process."""
 
-    def __init__(self, running: Running, contract: int, observers: int) -> None:
+    def __init__(
+        self, running: Running, contract: int, observers: int, *, well_behaved: bool
+    ) -> None:
+        """Connect the observers.
+
+        Args:
+            running: the gateway.
+            contract: number of the contract.
+            observers: how many.
+            well_behaved: whether the other clients are.
+        """
         self.running = running
         self._contract = contract
-        self.clients = Clients(sampled_every=4)
-        warm_up(running, self.clients)
+        self._others = subprocess.Popen(  # noqa: S603 - our own program
+            [
+                *(sys.executable, "-m", "benchmarks.abuse.abusers"),
+                *(str(running.port), str(contract)),
+                *(("--well-behaved",) if well_behaved else ()),
+            ],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._clients = Clients(sampled_every=4)
+        warm_up(running, self._clients)
         own = tokens(_SUBJECTS, f"observer {contract}")
-        requests = [
-            running.request_of([contract], own[n % _SUBJECTS]) for n in range(observers)
-        ]
-        self.clients.connect(running.port, requests)
-        self.clients.drain(_SETTLE)
+        requests = [running.request_of([contract], own[n % _SUBJECTS]) for n in range(observers)]
+        self._clients.connect(running.port, requests)
+        self._clients.drain(_SETTLE)
+        self.quiet = running.memory()
+        """Bytes of memory of the gateway with observers only, before anything else."""
 
     @property
     def disconnected(self) -> int:
         """Observers that are no longer connected."""
-        return sum(client.closed for client in self.clients.by_fd.values())
+        return sum(client.closed for client in self._clients.by_fd.values())
 
-    def observe(self, seconds: float) -> Phase:
+    def observe_beside(
+        self, kind: Kind, connections: int, seconds: float
+    ) -> tuple[Phase, dict[str, Any]]:
+        """Observe while the other process has its clients, and return its own figures too.
+
+        Raises:
+            RuntimeError: that process has ended.
+        """
+        self._order(f"{kind.name} {connections}")
+        self._answer()
+        self._clients.drain(_SETTLE)
+        phase = self._observe(seconds)
+        self._order("")
+        said = json.loads(self._answer())
+        self._clients.drain(_SETTLE)
+        return phase, said
+
+    def _order(self, line: str) -> None:
+        assert self._others.stdin is not None  # noqa: S101 - it is a pipe
+        print(line, file=self._others.stdin, flush=True)
+
+    def _answer(self) -> str:
+        assert self._others.stdout is not None  # noqa: S101 - it is a pipe
+        # Meanwhile the observers are served: their memory is not that of slow clients.
+        while not select.select([self._others.stdout], [], [], 0)[0]:
+            self._clients.drain(0.02)
+        line = self._others.stdout.readline()
+        if not line:
+            raise RuntimeError("the process of the other clients has failed")
+        return line
+
+    def _observe(self, seconds: float) -> Phase:
         """Publish and receive."""
-        clients, running = self.clients, self.running
+        clients, running = self._clients, self.running
         phase = Phase(memory=running.memory())
         clients.drain(0.01)
         clients.reset()
         begin, cpu = time.monotonic(), running.cpu()
         published, looked = 0, begin
         while published < seconds * PER_SECOND:
-            due = begin + published / PER_SECOND
-            clients.drain(max(0.0, due - time.monotonic()), lambda: time.monotonic() >= due)
+            clients.drain(max(0.0, begin + published / PER_SECOND - time.monotonic()))
             running.publisher.publish([self._contract])
             published += 1
             if time.monotonic() - looked > _STEP:
@@ -189,41 +241,21 @@ class Crowd:
         phase.longest = latencies[-1]
         return phase
 
-    def observe_beside(
-        self, kind: Kind, connections: int, seconds: float, *, well_behaved: bool
-    ) -> tuple[Phase, dict[str, Any]]:
-        """Observe while another process has its clients, and return its own figures too."""
-        command = [
-            *(sys.executable, "-m", "benchmarks.abuse.abusers", kind.name),
-            *(str(self.running.port), str(self._contract), str(connections)),
-            *(("--well-behaved",) if well_behaved else ()),
-        ]
-        with subprocess.Popen(  # noqa: S603 - our own program
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as process:
-            try:
-                assert process.stdout is not None  # noqa: S101 - it is a pipe
-                if not process.stdout.readline():
-                    raise RuntimeError(f"the clients of {kind.name} have failed")
-                self.clients.drain(_SETTLE)
-                phase = self.observe(seconds)
-                said, _ = process.communicate(timeout=30)
-            finally:
-                process.kill()
-        self.clients.drain(_SETTLE)
-        return phase, json.loads(said)
-
     def close(self) -> None:
-        """End the observers and the gateway."""
-        self.clients.close()
+        """End the other clients, the observers and the gateway."""
+        self._others.kill()
+        self._others.communicate()
+        self._clients.close()
         self.running.stop()
 
 
-def measure(kind: Kind, redis: int, plan: Plan, contender: Contender = GATEWAY) -> Measured:
-    """Measure one kind of abuse.
+def measure(
+    kinds: Iterable[Kind], redis: int, plan: Plan, contender: Contender = GATEWAY
+) -> Iterator[Measured]:
+    """Measure kinds of abuse, one after the other.
 
     Args:
-        kind: what the abusers do.
+        kinds: what the abusers do.
         redis: port of Redis, which has the contracts of the benchmarks.
         plan: how much is measured.
         contender: the gateway.
@@ -232,41 +264,42 @@ def measure(kind: Kind, redis: int, plan: Plan, contender: Contender = GATEWAY) 
         RuntimeError: a process does not start, or a well-behaved client is refused.
     """
     os.sched_setaffinity(0, {LOAD_CORE})
-    connections = plan.connections or kind.connections
     crowds: list[Crowd] = []
-    codes: Counter[str] = Counter()
-    opened = sent = 0
-    well: list[Phase] = []
-    abused: list[Phase] = []
     gc.disable()
     try:
-        for contract in (0, 1):
+        for contract, well_behaved in enumerate((True, False)):
             running = contender.start(free_port(), redis)
-            crowds.append(Crowd(running, contract, plan.observers))
-        quiet = crowds[1].running.memory()
-        for _ in range(plan.rounds):
-            for crowd, phases in zip(crowds, (well, abused), strict=True):
-                phase, said = crowd.observe_beside(
-                    kind, connections, plan.seconds, well_behaved=phases is well
-                )
-                phases.append(phase)
-                if phases is abused:
-                    codes.update(said["codes"])
-                    opened += said["opened"]
-                    sent += said["sent"]
-        disconnected = sum(crowd.disconnected for crowd in crowds)
+            crowds.append(Crowd(running, contract, plan.observers, well_behaved=well_behaved))
+        for kind in kinds:
+            yield _measure(kind, crowds, plan)
     finally:
         gc.enable()
         for crowd in crowds:
             crowd.close()
+
+
+def _measure(kind: Kind, crowds: Sequence[Crowd], plan: Plan) -> Measured:
+    connections = plan.connections or kind.connections
+    codes: Counter[str] = Counter()
+    phases: tuple[list[Phase], list[Phase]] = ([], [])
+    opened = sent = 0
+    before = sum(crowd.disconnected for crowd in crowds)
+    for _ in range(plan.rounds):
+        for crowd, found in zip(crowds, phases, strict=True):
+            phase, said = crowd.observe_beside(kind, connections, plan.seconds)
+            found.append(phase)
+        # What the well-behaved clients say is not of interest.
+        codes.update(said["codes"])
+        opened += said["opened"]
+        sent += said["sent"]
     return Measured(
         kind=kind.name,
         title=kind.title,
         connections=connections,
-        well=well,
-        abused=abused,
-        quiet=quiet,
-        disconnected=disconnected,
+        well=phases[0],
+        abused=phases[1],
+        quiet=crowds[1].quiet,
+        disconnected=sum(crowd.disconnected for crowd in crowds) - before,
         codes=dict(codes.most_common()),
         opened=opened,
         sent=sent,

@@ -1,31 +1,112 @@
-"""The section "Abuse" of `docs/reliability.md`, and the same figures as JSON."""
+"""The section "Abuse" of `docs/reliability.md`, and the figures as JSON in `docs/abuse.json`."""
 
 from __future__ import annotations
 
-from benchmarks.abuse.measurement import Measured
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from benchmarks.abuse.measurement import AT_MOST, OBSERVERS, PER_SECOND, Measured, Phase
+from benchmarks.report import machine, versions
+
+DOCUMENT: Final = Path(__file__).parent.parent.parent / "docs" / "reliability.md"
+FIGURES: Final = "abuse.json"
+"""File beside the document."""
+
+_HEADING: Final = "\n## Abuse\n\n"
+
+_INTRODUCTION: Final = f"""\
+`make abuse` writes this section in some ten minutes. Two gateways with default settings take turns
+on one core. {OBSERVERS:,} observers of each stream a contract that changes {PER_SECOND:g} times a
+second. Beside the observers of one gateway, abusers do as the table says; beside those of the other
+one, as many well-behaved clients stream the same contract. The p99 is that of the observers, from publication to receipt; it may be at most
+{AT_MOST:g} × as long beside abusers. A ratio is that of one round; figures are medians of the
+rounds, and the lowest and highest of them.
+
+All clients and Valkey share the other core, on which abusers have a lower priority. Abusers that
+are disconnected or refused connect again at once. There is no limit per address, since they connect
+directly and `--trusted-proxies` is not set."""
+
+_MEMORY: Final = """\
+Memory is the growth of the gateway's process since its observers were connected. Gateways are
+started again only before each group of kinds, so it includes the remains of those before. The bound
+is 16 MB for the allocator and, per connection, 16 kB, or twice `--max-request` where abusers send
+large requests, or 1 MB where they have snapshots of 500 contracts sent."""
+
+_COLUMNS: Final = (
+    "abuse",
+    "each connection",
+    "connections",
+    "p99 beside well-behaved clients, ms",
+    "p99 beside abusers, ms",
+    "ratio",
+    "",
+    "memory, MB",
+    "bound, MB",
+    "cores",
+    "messages lost",
+    "observers disconnected",
+    "answers",
+)
 
 
 def line_of(measured: Measured) -> str:
     """A row of the table, in Markdown."""
-    one, codes = measured, ", ".join(f"{code} × {n:,}" for code, n in measured.codes.items())
-    p99 = tuple(one.middle(phases, lambda each: each.p99) / 1e3 for phases in (one.well, one.abused))
-    cores = one.middle(one.abused, lambda each: each.cores)
+    one = measured
     cells = (
         one.kind,
+        one.title,
         f"{one.connections:,}",
-        f"{p99[0]:.1f}",
-        f"{p99[1]:.1f}",
+        f"{one.middle(one.well, _p99) / 1e3:.1f}",
+        f"{one.middle(one.abused, _p99) / 1e3:.1f}",
         one.ratio.measured,
         one.ratio.verdict,
-        f"{one.growth / 1e6:+.0f}",
+        f"{one.growth / 1e6:.0f}",
         f"{one.bound / 1e6:.0f}",
-        f"{cores:.2f}",
+        f"{one.middle(one.abused, _cores):.2f}",
         f"{one.lost:,}",
         f"{one.disconnected:,}",
-        codes or "–",
+        _answers(one.codes),
     )
     return "| " + " | ".join(cells) + " |"
 
 
-def write_report(measured: list[Measured]) -> None:
-    """Not yet."""
+def table(measured: Iterable[Measured]) -> str:
+    """All kinds, in Markdown."""
+    head = ["| " + " | ".join(_COLUMNS) + " |", "|---" * len(_COLUMNS) + "|"]
+    return "\n".join([*head, *map(line_of, measured)])
+
+
+def section_of(document: Path) -> str:
+    """The section in a document; empty if it has none."""
+    if not document.exists():
+        return ""
+    _, heading, section = document.read_text(encoding="utf-8").partition(_HEADING)
+    return heading + section
+
+
+def write_report(measured: Sequence[Measured], document: Path = DOCUMENT) -> None:
+    """Write the section, and the figures beside the document."""
+    measured_on = f"{datetime.now(UTC):%Y-%m-%d}, {machine()}. {versions()}."
+    section = "\n\n".join((_INTRODUCTION, _MEMORY, measured_on, table(measured)))
+    before = document.read_text(encoding="utf-8").partition(_HEADING)[0]
+    document.write_text(before + _HEADING + section + "\n", encoding="utf-8")
+    figures = json.dumps(msgspec.to_builtins(measured), indent=1)
+    document.with_name(FIGURES).write_text(figures + "\n", encoding="utf-8")
+    print(f"\nwritten to docs/{document.name}")
+
+
+def _answers(codes: Mapping[str, int]) -> str:
+    return ", ".join(f"{code} × {count:,}" for code, count in codes.items()) or "–"
+
+
+def _p99(phase: Phase) -> float:
+    return phase.p99
+
+
+def _cores(phase: Phase) -> float:
+    return phase.cores
