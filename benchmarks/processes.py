@@ -54,6 +54,10 @@ class Running:
         """Microseconds of CPU that it has used so far, all its processes together."""
         return sum(cpu_of(pid) for process in self.processes for pid in _family(process.pid))
 
+    def wait(self) -> float:
+        """Microseconds for which it waited for a CPU so far, all its processes together."""
+        return sum(wait_of(pid) for process in self.processes for pid in _family(process.pid))
+
     def memory(self) -> int:
         """Bytes that are resident, all its processes together."""
         return sum(_memory(pid) for process in self.processes for pid in _family(process.pid))
@@ -130,15 +134,16 @@ def start_process(
     Raises:
         RuntimeError: it ends at once, or does not listen in time.
     """
-    process = subprocess.Popen(  # noqa: S603 - our own commands
-        command,
-        cwd=ROOT,
-        env={**os.environ, **variables},
-        stdout=subprocess.DEVNULL,
-        # Logs are written, as in earnest, but not to a terminal.
-        stderr=tempfile.TemporaryFile(),  # noqa: SIM115 - the process holds it
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),
-    )
+    # Logs are written, as in earnest, but not to a terminal.
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(  # noqa: S603 - our own commands
+            command,
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        )
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -164,11 +169,22 @@ def _family(pid: int) -> list[int]:
 
 def cpu_of(pid: int) -> float:
     """Microseconds of CPU that a process has used so far."""
-    # Nanoseconds on a CPU, first field (Documentation/scheduler/sched-stats.rst).
-    total = 0.0
+    return _scheduled(pid)[0]
+
+
+def wait_of(pid: int) -> float:
+    """Microseconds for which a process was ready so far, and others had the CPU."""
+    return _scheduled(pid)[1]
+
+
+def _scheduled(pid: int) -> tuple[float, float]:
+    # Nanoseconds on a CPU and in its queue (Documentation/scheduler/sched-stats.rst).
+    ran = waited = 0.0
     for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-        total += int(task.read_text().split()[0]) / 1000
-    return total
+        fields = task.read_text().split()
+        ran += int(fields[0]) / 1000
+        waited += int(fields[1]) / 1000
+    return ran, waited
 
 
 def _memory(pid: int) -> int:

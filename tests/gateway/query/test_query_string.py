@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC
 from itertools import count
+from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from ime_live.errors import RefusedError
 from ime_live.gateway.hub.contract_ref import By
@@ -69,3 +72,9 @@ def test_value_is_read_once() -> None:
     assert query["contract_names"] is query["contract_names"]
     assert "contract_names" in query
     assert "token" not in query
+
+
+@given(st.text(st.sampled_from("ab=&+%20dDЖ;\x00")))
+@example("a=1&&b&=c&d=&e=%D8%B3+%")
+def test_pairs_are_those_of_the_standard_library(text: str) -> None:
+    assert query_string._pairs_of(text) == parse_qsl(text, keep_blank_values=True)

@@ -136,6 +136,22 @@ async def test_pipelined_requests_delay_others_by_one_answer_at_a_time() -> None
     assert [scope["path"] for scope in server.app.scopes[:2]] == ["/busy", "/other"]
 
 
+async def test_large_request_takes_a_turn_of_its_own() -> None:
+    server = Server(max_request=100_000)
+    large = [server.connect() for _ in range(3)]
+    for client in large:
+        client.send(get(HOST, "X: " + "x" * 10_000, target="/large"))
+    small = server.connect()
+    small.send(get(HOST, target="/small"))
+    await asyncio.sleep(0)
+    seen = [len(server.app.scopes)]
+    for _ in range(3):
+        server.loop.take_turn()
+        await asyncio.sleep(0)
+        seen.append(len(server.app.scopes))
+    assert seen == [1, 2, 3, 4]
+
+
 # How a connection ends
 
 

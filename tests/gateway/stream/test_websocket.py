@@ -357,6 +357,7 @@ async def test_unanswered_close_aborts_after_the_timeout() -> None:
     await process.settle()
     process.timers.pass_time(CLOSE_TIMEOUT - 1)
     client.transport.send(PING * 60)
+    await process.settle()
     assert client.discards
     process.timers.pass_time(1.1)
     await process.settle()

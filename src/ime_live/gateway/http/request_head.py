@@ -22,6 +22,9 @@ TOKEN_BYTES: Final = b"!#$%&'*+-.^_`|~" + (string.ascii_letters + string.digits)
 _FIELD_BYTES: Final = b"\t" + bytes(byte for byte in range(0x20, 0x100) if byte != 0x7F)
 _BLANKS: Final = b" \t"
 
+MAX_FIELDS: Final = 200
+"""Header fields of a request. Browsers and proxies send some thirty."""
+
 _REQUEST_LINE: Final = re.compile(rb"([^ ]+) ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])")
 _ABSOLUTE_FORM: Final = re.compile(rb"(?:https?|wss?)://([^/?#]*)", re.IGNORECASE)
 _HOST: Final = re.compile(
@@ -105,9 +108,12 @@ def read_head(data: bytes) -> RequestHead:
     """Parse a complete head, including the empty line at its end.
 
     Raises:
-        RequestError: 400, 501 or 505; the head is invalid or not supported.
+        RequestError: 400, 431, 501 or 505; the head is invalid or not supported.
     """
     line, *lines = data.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    if len(lines) > MAX_FIELDS:
+        text = f"A request may have at most {MAX_FIELDS} header fields, got {len(lines)}."
+        raise RequestError(431, text)
     match = _REQUEST_LINE.fullmatch(line)
     # A bare line feed or carriage return stays inside a line.
     if match is None or not data.endswith(b"\r\n\r\n"):

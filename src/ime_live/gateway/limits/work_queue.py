@@ -62,7 +62,7 @@ class WorkQueue:
     async def turn(self) -> None:
         """Wait for a turn without other jobs, for work that may take as long as several."""
         if not self._waiting and self._left == JOBS_PER_TURN:
-            self._take_turn()
+            self.take_rest()
             return
         ready = asyncio.get_running_loop().create_future()
         self.add(lambda: self._begin(ready))
@@ -70,10 +70,11 @@ class WorkQueue:
 
     def _begin(self, ready: asyncio.Future[None]) -> None:
         if not ready.done():  # else the client is gone
-            self._take_turn()
+            self.take_rest()
             ready.set_result(None)
 
-    def _take_turn(self) -> None:
+    def take_rest(self) -> None:
+        """Run no other job in this turn, because the present one may take as long as several."""
         self._left = 0
         self._schedule()
 

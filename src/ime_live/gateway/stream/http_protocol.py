@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 CONTEXT: Final = "ime_live.context"
 """Key under which the ASGI lifespan passes the process's `GatewayContext` to its protocols."""
 
+_LARGE: Final = 8_192
+"""Bytes of a request whose reading may take milliseconds."""
+
 _NOTHING: Final[Mapping[str, str]] = {}
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -168,6 +171,8 @@ class HttpProtocol(asyncio.Protocol):
         self._queued = False
         # Meanwhile it may have ended, or the client may have stopped to take data.
         if self in self._connections and not self._busy and not self._transport.is_closing():
+            if self._reader.size > _LARGE:
+                self._context.work.take_rest()
             self._read_on()
 
     def _read_on(self) -> None:
