@@ -32,6 +32,9 @@ from benchmarks.processes import tokens
 SUBJECTS: Final = 200
 """As many as the abusers have; a subject may have a thousand streams."""
 
+RATE: Final = 100_000_000
+"""Bytes per second that they send in all: a link of 1 Gbit/s carries no more."""
+
 _BUFFER: Final = 65_536
 _PATIENCE: Final = 5.0  # seconds to begin all connections
 _SHUT: Final = 2_048  # bytes of a receive window that is never emptied; Linux doubles it
@@ -81,6 +84,7 @@ class Abusers:
         """Connections that were opened, those opened again included."""
         self.sent = 0
         """Bytes."""
+        self._began = time.monotonic()
 
     @property
     def all_begun(self) -> bool:
@@ -93,6 +97,9 @@ class Abusers:
             for _ in range(min(len(self._waiting), _IN_A_ROW)):
                 self._open(self._waiting.pop())
             now = time.monotonic()
+            ahead = self.sent / RATE - (now - self._began)
+            if ahead > 0:
+                time.sleep(min(ahead, 0.02))
             while self._due and self._due[0][0] <= now:
                 _, fd, number = heapq.heappop(self._due)
                 if (abuser := self._by_fd.get(fd)) is not None and abuser.number == number:

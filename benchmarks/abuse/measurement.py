@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import os
 import select
 import subprocess
@@ -16,6 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from statistics import median
 from typing import Any, Final
 
@@ -67,19 +69,24 @@ class Phase(Struct):
         p50: latency.
         p99: latency.
         longest: latency.
+        work: CPU time of the gateway from a publication until 99 % of the observers had it; p99 of
+            the publications. Other programs of the machine have no part in it.
         offered: messages that were published to observers.
         delivered: messages that came.
         memory: most that the gateway's process had.
         cores: that the gateway used.
+        waited: share of the time for which the gateway was ready, and another process had its core.
     """
 
     p50: int = 0
     p99: int = 0
     longest: int = 0
+    work: int = 0
     offered: int = 0
     delivered: int = 0
     memory: int = 0
     cores: float = 0.0
+    waited: float = 0.0
 
 
 class Measured(Struct):
@@ -118,6 +125,13 @@ class Measured(Struct):
             abused.p99 / well.p99 for well, abused in zip(self.well, self.abused, strict=True)
         ]
         return Goal(f"p99, {self.kind}", AT_MOST, "× beside well-behaved clients", figures)
+
+    @property
+    def work_ratio(self) -> Goal:
+        """The gateway's CPU time from publication to receipt, by that beside the others."""
+        pairs = zip(self.well, self.abused, strict=True)
+        figures = [abused.work / max(1, well.work) for well, abused in pairs]
+        return Goal(f"CPU, {self.kind}", AT_MOST, "× beside well-behaved clients", figures)
 
     @property
     def lost(self) -> int:
@@ -201,6 +215,9 @@ class Crowd:
         self._clients.drain(_SETTLE)
         return phase, said
 
+    def _have(self, messages: int) -> bool:
+        return self._clients.tally.messages >= messages
+
     def _order(self, line: str) -> None:
         assert self._others.stdin is not None  # noqa: S101 - it is a pipe
         print(line, file=self._others.stdin, flush=True)
@@ -221,17 +238,25 @@ class Crowd:
         phase = Phase(memory=running.memory())
         clients.drain(0.01)
         clients.reset()
-        begin, cpu = time.monotonic(), running.cpu()
+        begin, cpu, wait = time.monotonic(), running.cpu(), running.wait()
         published, looked = 0, begin
+        observers = len(clients.by_fd)
+        works: list[float] = []
         while published < seconds * PER_SECOND:
             clients.drain(max(0.0, begin + published / PER_SECOND - time.monotonic()))
+            before = running.cpu()
             running.publisher.publish([self._contract])
             published += 1
+            enough = math.ceil((published - 0.01) * observers)
+            clients.drain(_LATE, partial(self._have, enough))
+            works.append(running.cpu() - before)
             if time.monotonic() - looked > _STEP:
                 looked = time.monotonic()
                 phase.memory = max(phase.memory, running.memory())
-        phase.cores = (running.cpu() - cpu) / 1e6 / (time.monotonic() - begin)
-        phase.offered = published * len(clients.by_fd)
+        passed = 1e6 * (time.monotonic() - begin)
+        phase.cores = (running.cpu() - cpu) / passed
+        phase.waited = (running.wait() - wait) / passed
+        phase.offered = published * observers
         clients.drain(_LATE, lambda: clients.tally.messages >= phase.offered)
         phase.memory = max(phase.memory, running.memory())
         phase.delivered = clients.tally.messages
@@ -239,6 +264,7 @@ class Crowd:
         phase.p50 = latencies[len(latencies) // 2]
         phase.p99 = latencies[len(latencies) * 99 // 100]
         phase.longest = latencies[-1]
+        phase.work = int(sorted(works)[len(works) * 99 // 100])
         return phase
 
     def close(self) -> None:

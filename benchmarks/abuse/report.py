@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from benchmarks.abuse.abusers import RATE
 from benchmarks.abuse.measurement import AT_MOST, OBSERVERS, PER_SECOND, Measured, Phase
 from benchmarks.report import machine, versions
 
@@ -23,13 +24,18 @@ _INTRODUCTION: Final = f"""\
 `make abuse` writes this section in some ten minutes. Two gateways with default settings take turns
 on one core. {OBSERVERS:,} observers of each stream a contract that changes {PER_SECOND:g} times a
 second. Beside the observers of one gateway, abusers do as the table says; beside those of the other
-one, as many well-behaved clients stream the same contract. The p99 is that of the observers, from publication to receipt; it may be at most
-{AT_MOST:g} × as long beside abusers. A ratio is that of one round; figures are medians of the
-rounds, and the lowest and highest of them.
+one, as many well-behaved clients stream the same contract. The p99 is that of the observers, from
+publication to receipt; it may be at most {AT_MOST:g} × as long beside abusers. A ratio is that of
+one round; figures are medians of the rounds, and the lowest and highest of them.
 
-All clients and Valkey share the other core, on which abusers have a lower priority. Abusers that
-are disconnected or refused connect again at once. There is no limit per address, since they connect
-directly and `--trusted-proxies` is not set."""
+All clients and Valkey share the other core, on which abusers have a lower priority and send at most
+{RATE // 1_000_000} MB a second. Abusers that are disconnected or refused connect again at once.
+There is no limit per address, since they connect directly and `--trusted-proxies` is not set.
+
+Other programs of the machine make the p99 longer, and a gateway that is busy waits longer for its
+core than one that is mostly idle. So the same is given in CPU time of the gateway, from a
+publication until 99 % of the observers have it: the latency on a core of its own. Waiting is the
+share of time for which the gateway was ready to run and another program had its core."""
 
 _MEMORY: Final = """\
 Memory is the growth of the gateway's process since its observers were connected. Gateways are
@@ -45,9 +51,13 @@ _COLUMNS: Final = (
     "p99 beside abusers, ms",
     "ratio",
     "",
+    "CPU time, ms",
+    "ratio of CPU time",
+    "",
     "memory, MB",
     "bound, MB",
     "cores",
+    "waiting",
     "messages lost",
     "observers disconnected",
     "answers",
@@ -65,9 +75,13 @@ def line_of(measured: Measured) -> str:
         f"{one.middle(one.abused, _p99) / 1e3:.1f}",
         one.ratio.measured,
         one.ratio.verdict,
+        " / ".join(f"{one.middle(each, _work) / 1e3:.1f}" for each in (one.well, one.abused)),
+        one.work_ratio.measured,
+        one.work_ratio.verdict,
         f"{one.growth / 1e6:.0f}",
         f"{one.bound / 1e6:.0f}",
         f"{one.middle(one.abused, _cores):.2f}",
+        " / ".join(f"{one.middle(each, _waited):.0%}" for each in (one.well, one.abused)),
         f"{one.lost:,}",
         f"{one.disconnected:,}",
         _answers(one.codes),
@@ -108,5 +122,13 @@ def _p99(phase: Phase) -> float:
     return phase.p99
 
 
+def _work(phase: Phase) -> float:
+    return phase.work
+
+
 def _cores(phase: Phase) -> float:
     return phase.cores
+
+
+def _waited(phase: Phase) -> float:
+    return phase.waited
