@@ -19,6 +19,7 @@ from ime_live.gateway.query.stream_query import (
     STREAM_ROOT,
     StatusRequest,
     StreamRequest,
+    check_length,
     endpoint_of,
     parse_query,
     read_request,
@@ -380,3 +381,11 @@ class TestSelect:
         reason = self.refused("?" + name.replace("*", "?")).reason
         assert len(reason.encode()) <= MAX_REASON_BYTES
         assert reason.isprintable()
+
+
+def test_huge_query_is_refused_before_it_is_parsed() -> None:
+    check_length("&".join(["contract_names=KASH"] * 300), limit=100)
+    with pytest.raises(RefusedError) as caught:
+        check_length("&".join(["contract_names=KASH"] * 301), limit=100)
+    assert caught.value.reason == "too many contracts: 301 parameters, at most 100 contracts"
+    assert caught.value.code == 1008

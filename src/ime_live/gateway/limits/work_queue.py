@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-JOBS_PER_TURN: Final = 4
+JOBS_PER_TURN: Final = 2
 """Each takes some 0.3 ms, with the tasks that it starts."""
 
 Job = Callable[[], object]

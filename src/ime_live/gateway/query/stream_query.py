@@ -71,6 +71,10 @@ class StreamRequest(Struct, frozen=True):
     underlyings: tuple[str, ...] = ()
 
 
+_PER_CONTRACT: Final = 2
+_OTHERS: Final = 100
+"""Parameters beside contracts. Contracts may be named twice, in two spellings."""
+
 _BY: Final = {
     By.NAME: (Endpoint.STREAM_BY_NAME, "contract_names"),
     By.ID: (Endpoint.STREAM_BY_ID, "contract_id"),
@@ -80,6 +84,22 @@ _BY: Final = {
 def parse_query(by: By, text: str) -> Query:
     """Return the query of a stream's request; ``text`` is percent-encoded UTF-8, as sent."""
     return Query.of(_BY[by][0], text)
+
+
+def check_length(text: str, limit: int) -> None:
+    """Check that a query may be parsed, since that of a huge one takes milliseconds.
+
+    Args:
+        text: as sent.
+        limit: number of contracts that a stream may have.
+
+    Raises:
+        RefusedError: 1008; there are far more parameters than a stream may have contracts.
+    """
+    parameters = text.count("&") + 1
+    if parameters > _PER_CONTRACT * limit + _OTHERS:
+        reason = f"too many contracts: {parameters} parameters, at most {limit} contracts"
+        raise RefusedError(reason, kind=TOO_MANY_CONTRACTS)
 
 
 def read_request(by: By, query: Query, zone: tzinfo) -> StreamRequest:

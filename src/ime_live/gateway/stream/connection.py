@@ -21,6 +21,7 @@ from ime_live.gateway.peer import acknowledged_bytes, peer_of
 from ime_live.gateway.query.stream_query import (
     TOO_MANY_CONTRACTS,
     StreamRequest,
+    check_length,
     parse_query,
     read_request,
 )
@@ -135,6 +136,7 @@ class Connection(asyncio.Protocol):
             RefusedError: 1008; see `read_request`, or a parameter is unknown.
         """
         by, context = self._codec.by, self._context
+        check_length(head.query, context.settings.max_contracts)
         query = parse_query(by, head.query)
         # First, even if the query cannot be read: a misspelt parameter may be the reason.
         unknown = query.unknown
