@@ -138,11 +138,10 @@ def measured(*p99: int) -> Measured:
         kind="pings",
         title="sends pings",
         connections=100,
-        well=[Phase(p99=10_000, work=4_000, offered=10, delivered=10) for _ in p99],
+        well=[Phase(p99=10_000, offered=10, delivered=10) for _ in p99],
         abused=[
             Phase(
                 p99=each,
-                work=6_000,
                 offered=10,
                 delivered=9,
                 memory=70_000_000,
@@ -156,7 +155,7 @@ def measured(*p99: int) -> Measured:
         codes={"101": 1_000, "1008": 999},
         opened=1_000,
         sent=5,
-        holds=16_384,
+        bound=18_000_000,
     )
 
 
@@ -168,8 +167,7 @@ def test_ratio_is_judged_by_rounds() -> None:
 
 def test_row_shows_ratio_memory_and_losses() -> None:
     row = table([measured(11_000, 12_000, 20_000)]).splitlines()[-1]
-    assert "| 10.0 | 12.0 | 1.20 × (1.10–2.00) | holds | 4.0 / 6.0 | 1.50 × (1.50–1.50) |" in row
-    assert "| holds | 10 | 18 | 0.50 | 0% / 20% |" in row
+    assert "| 10.0 | 12.0 | 1.20 × (1.10–2.00) | holds | 10 | 18 | 0.50 | 0% / 20% |" in row
     assert row.endswith("| 3 | 1 | 101 × 1,000, 1008 × 999 |")
 
 

@@ -33,7 +33,7 @@ SUBJECTS: Final = 200
 """As many as the abusers have; a subject may have a thousand streams."""
 
 RATE: Final = 100_000_000
-"""Bytes per second that they send in all: a link of 1 Gbit/s carries no more."""
+"""Bytes per second that they send, and receive, in all: a link of 1 Gbit/s carries no more."""
 
 _BUFFER: Final = 65_536
 _PATIENCE: Final = 5.0  # seconds to begin all connections
@@ -84,6 +84,7 @@ class Abusers:
         """Connections that were opened, those opened again included."""
         self.sent = 0
         """Bytes."""
+        self._received = 0
         self._began = time.monotonic()
 
     @property
@@ -97,7 +98,7 @@ class Abusers:
             for _ in range(min(len(self._waiting), _IN_A_ROW)):
                 self._open(self._waiting.pop())
             now = time.monotonic()
-            ahead = self.sent / RATE - (now - self._began)
+            ahead = max(self.sent, self._received) / RATE - (now - self._began)
             if ahead > 0:
                 time.sleep(min(ahead, 0.02))
             while self._due and self._due[0][0] <= now:
@@ -146,6 +147,7 @@ class Abusers:
                 self._again(fd, abuser)
                 return
             if data:
+                self._received += len(data)
                 before = abuser.answers.count
                 abuser.answers.feed(data)
                 if abuser.answers.closed and not self._kind.stays:

@@ -79,6 +79,14 @@ BOMBS: Final = (
     Kind("giant", "sends a frame of 1 TB", 100, _giant, frozenset({"1009"})),
     Kind("hugehead", "sends a head above the limit", 100, _huge_head, frozenset({"431"})),
     Kind(
+        "tenthousand",
+        "asks for a stream of 10,000 contracts",
+        100,
+        _ten_thousand,
+        frozenset({"431"}),
+    ),
+    Kind("hugebodies", "sends a body of 10 GB", 100, _huge_bodies, frozenset({"413"})),
+    Kind(
         "fields",
         "sends a handshake with 16,000 header fields",
         100,
@@ -95,13 +103,6 @@ BOMBS: Final = (
         holds=2 * MAX_REQUEST,
     ),
     Kind(
-        "tenthousand",
-        "asks for a stream of 10,000 contracts",
-        100,
-        _ten_thousand,
-        frozenset({"431"}),
-    ),
-    Kind(
         "bodies",
         "sends REST calls with bodies of 128 KiB",
         100,
@@ -110,5 +111,4 @@ BOMBS: Final = (
         awaits=True,
         holds=2 * MAX_REQUEST,
     ),
-    Kind("hugebodies", "sends a body of 10 GB", 100, _huge_bodies, frozenset({"413"})),
 )

@@ -76,15 +76,6 @@ FLOODS: Final = (
         frame(TEXT, fin=False),
     ),
     Kind(
-        "commands",
-        "adds and removes a market of 500 contracts, at the permitted rate",
-        50,
-        _commands,
-        frozenset({"101"}),
-        every=0.11,
-        holds=1_000_000,
-    ),
-    Kind(
         "calls",
         "repeats a REST call with one token for all",
         100,
@@ -108,5 +99,14 @@ FLOODS: Final = (
         frozenset({"200", "429"}),
         reads=False,
         holds=2 * 131_072,
+    ),
+    Kind(
+        "commands",
+        "adds and removes a market of 500 contracts, at the permitted rate",
+        50,
+        _commands,
+        frozenset({"101"}),
+        every=0.11,
+        holds=1_000_000,
     ),
 )

@@ -54,14 +54,6 @@ SLOW_CLIENTS: Final = (
     ),
     Kind("silent", "connects and sends nothing", 2_000, _nothing, frozenset({"408"})),
     Kind(
-        "heads",
-        "sends 128 KiB of a head, and never its end",
-        500,
-        _almost_all,
-        frozenset({"408"}),
-        holds=2 * MAX_REQUEST,
-    ),
-    Kind(
         "slowbody",
         "sends a body in chunks of one byte, without end",
         1_000,
@@ -84,5 +76,13 @@ SLOW_CLIENTS: Final = (
         _listening,
         frozenset({"200"}),
         reads=False,
+    ),
+    Kind(
+        "heads",
+        "sends 128 KiB of a head, and never its end",
+        500,
+        _almost_all,
+        frozenset({"408"}),
+        holds=2 * MAX_REQUEST,
     ),
 )
