@@ -212,5 +212,5 @@ def test_quick_run_measures_both_gateways() -> None:
     assert done.returncode == 0, done.stderr
     cells = [cell.strip() for cell in done.stdout.strip().split("|")]
     assert cells[1] == "garbage"
-    assert cells[11:13] == ["0", "0"]
+    assert cells[12:14] == ["0", "0"]
     assert json.loads(cells[3]) > 0
