@@ -61,3 +61,16 @@ def test_command_of_the_unit_has_the_options_it_gives(unit: Path) -> None:
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_unit_reloads_by_a_signal(unit: Path) -> None:
     assert "\nExecReload=/bin/kill -HUP $MAINPID\n" in unit.read_text()
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_unit_is_started_again_however_often_it_fails(unit: Path) -> None:
+    lines = unit.read_text().splitlines()
+    assert "Restart=always" in lines
+    # Without it, systemd gives up after five failures in ten seconds, as of a missing file.
+    assert "StartLimitIntervalSec=0" in lines
+
+
+def test_stop_of_up_leaves_the_order_to_its_main_process() -> None:
+    lines = (DEPLOY / "systemd" / "ime-live-up.service").read_text().splitlines()
+    assert "KillMode=mixed" in lines
