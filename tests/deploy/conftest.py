@@ -35,6 +35,7 @@ class Site:
     Attributes:
         url: address of the proxy, without a path.
         ca: file of the authority that signed its certificate.
+        challenges: folder in which an ACME client puts its answers.
         context: for clients that verify its certificate.
     """
 
@@ -45,6 +46,7 @@ class Site:
         self.ca = tls.ca
         self.context = ssl.create_default_context(cafile=str(tls.ca))
         self._folder = folder
+        self.challenges = folder / "html"
         write = self._write_haproxy if kind == "haproxy" else self._write_nginx
         command = write(tls.ca.parent / "server.pem")
         self._output = (folder / "output").open("wb")
@@ -71,6 +73,7 @@ class Site:
         text = re.sub(r"ssl_certificate +.*", f"ssl_certificate {certificate};", text)
         text = re.sub(r"ssl_certificate_key .*", f"ssl_certificate_key {certificate};", text)
         text = re.sub(r"listen \[::\].*\n", "", text)  # there may be no IPv6
+        text = text.replace("/var/www/html", str(self.challenges))
         text = text.replace("listen 443", f"listen 127.0.0.1:{self.port}")
         text = text.replace("listen 80", f"listen 127.0.0.1:{self._plain}")
         (self._folder / "ime-live.conf").write_text(text)
@@ -94,6 +97,8 @@ class Site:
         text = text.replace("bind :80", f"bind 127.0.0.1:{self._plain}")
         # The limit of open files of the tests is lower.
         text = text.replace("maxconn 60000", "maxconn 500")
+        # Only root can change the user.
+        text = re.sub(r" +(user|group) haproxy\n", "", text)
         path = self._folder / "haproxy.cfg"
         path.write_text(text)
         return [_program("haproxy"), "-db", "-f", str(path)]

@@ -89,6 +89,19 @@ def test_proxy_passes_the_pages_on(site: Site, path: str) -> None:
     assert site.get(path).status_code == 200
 
 
+def test_nginx_answers_the_challenge_of_an_acme_client_without_tls(site: Site) -> None:
+    if not site.kind.startswith("nginx"):
+        pytest.skip("HAProxy serves no files")
+    path = site.challenges / ".well-known" / "acme-challenge" / "name"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("proof")
+    # nginx may run its workers as another user.
+    for folder in (path.parent, path.parent.parent, site.challenges):
+        folder.chmod(0o755)
+    answer = httpx.get(f"{site.plain}/.well-known/acme-challenge/name", trust_env=False)
+    assert (answer.status_code, answer.text) == (200, "proof")
+
+
 def test_proxy_redirects_to_tls(site: Site) -> None:
     answer = httpx.get(f"{site.plain}/docs", trust_env=False)
     assert answer.status_code == 301
