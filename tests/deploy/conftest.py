@@ -35,13 +35,14 @@ class Site:
     Attributes:
         url: address of the proxy, without a path.
         ca: file of the authority that signed its certificate.
-        challenges: folder in which an ACME client puts its answers.
+        challenges: folder in which an ACME client puts its answers for nginx.
+        acme: port on which an ACME client answers HAProxy.
         context: for clients that verify its certificate.
     """
 
     def __init__(self, kind: str, folder: Path, gateways: list[int], tls: TlsProxy) -> None:
         self.kind, self._gateways = kind, gateways
-        self.port, self._plain = free_port(), free_port()
+        self.port, self._plain, self.acme = free_port(), free_port(), free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         self.ca = tls.ca
         self.context = ssl.create_default_context(cafile=str(tls.ca))
@@ -92,6 +93,7 @@ class Site:
 
     def _write_haproxy(self, certificate: Path) -> list[str]:
         text = self._replaced((DEPLOY / "haproxy" / "haproxy.cfg").read_text())
+        text = text.replace("127.0.0.1:8888", f"127.0.0.1:{self.acme}")
         text = re.sub(r"crt \S+", f"crt {certificate}", text)
         text = text.replace("bind :443", f"bind 127.0.0.1:{self.port}")
         text = text.replace("bind :80", f"bind 127.0.0.1:{self._plain}")
