@@ -18,6 +18,7 @@ import msgspec
 from ime_live.contracts import Contract, Market
 from ime_live.gateway.api_docs.pages import routes_of
 from ime_live.gateway.auth.authenticator import NoAuthenticator
+from ime_live.gateway.auth.cors import Cors
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rate_limit import RequestLimit
 from ime_live.gateway.rest.admission import Admission
@@ -163,6 +164,7 @@ class _RestContext:
         self.registry = REGISTRY
         self.status = _STATUS
         self.readable = self.reached = True
+        self.cors = Cors([])
         clock = GivenClock(lambda: NOW)
         diagnostics = Diagnostics()
         parts: Any = self

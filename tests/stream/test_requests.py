@@ -44,7 +44,7 @@ KEPT: list[tuple[str, str, list[int]]] = [
     ("an expectation without a body", HEALTH[:-2] + "Expect: 100-continue\r\n\r\n", [200]),
     ("an unknown expectation", HEALTH[:-2] + "Expect: fame\r\n\r\n", [200]),
     ("a long request line", f"GET /health?{'x' * 100_000} HTTP/1.1\r\n{HOST}\r\n", [200]),
-    ("many fields", HEALTH[:-2] + "X: y\r\n" * 10_000 + "\r\n", [200]),
+    ("many fields", HEALTH[:-2] + "X: y\r\n" * 190 + "\r\n", [200]),
     ("HTTP/1.2", f"GET /health HTTP/1.2\r\n{HOST}\r\n", [200]),
 ]  # fmt: skip
 

@@ -27,7 +27,7 @@ class UpSettings(GatewaySettings, FeedSettings, BarsSettings):
     )
     # There is no other gateway that clients could go to meanwhile.
     shutdown_grace: float = option(0.0, _HELP["shutdown_grace"], least=0)
-    shutdown_spread: float = option(3.0, _HELP["shutdown_spread"], least=0)
+    shutdown_spread: float = option(3.0, _HELP["shutdown_spread"], least=0, former="drain")
 
 
 @dataclass(frozen=True, kw_only=True)

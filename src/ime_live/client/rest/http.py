@@ -144,7 +144,7 @@ class HttpConnection(http.client.HTTPConnection):
             library, plain = import_module("python_socks"), import_module("python_socks.sync")
         except ImportError:
             text = (
-                "a SOCKS proxy needs more packages (python_socks is missing): "
+                "a SOCKS proxy cannot be used without more packages (python_socks is missing): "
                 'pip install "ime-live[socks]"'
             )
             raise ImportError(text, name="python_socks") from None
