@@ -187,7 +187,7 @@ def test_settings_that_are_named_exist() -> None:
     known = {variable(each.name) for each in (*options(UpSettings), *options(DemoSettings))}
     known |= {"IME_LIVE_URL", "IME_LIVE_TOKEN"}  # of the client library
     known |= {"IME_LIVE_NO_EXTENSIONS"}  # of the installation
-    known |= {"IME_LIVE_TEST_OLD_PYTHON"}  # of the tests
+    known |= {"OLD_VERSION_PYTHON"}  # of the tests
     for path in ALL:
         named = set(re.findall(r"\bIME_LIVE_[A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8")))
         assert named <= known, path.name

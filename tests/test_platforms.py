@@ -44,7 +44,7 @@ sys.platform = {platform!r}
 WINDOWS = TAKE_AWAY.format(
     platform="win32",
     libraries="http.client, ssl, urllib.request, websockets.asyncio.client, websockets.sync.client",
-    # What the system lacks, and all that is not in the base install.
+    # Modules that the system lacks, and all that are not in the base install.
     absent={
         *("fcntl", "grp", "pwd", "resource", "termios", "tty"),
         *("cryptography", "hiredis", "holidays", "httpx", "jwt", "persiantools", "redis", "rich"),

@@ -48,7 +48,7 @@ class Published:
 
 @pytest.fixture
 async def published(redis: Any) -> AsyncIterator[Published]:  # noqa: ANN401 - the same
-    """What the feeds publish."""
+    """The states that the feeds publish."""
     async with redis.pubsub() as pubsub:
         await pubsub.subscribe(CHANNEL)
         found = Published(pubsub)

@@ -45,7 +45,7 @@ def _promtool(*arguments: str, given: bytes = b"") -> subprocess.CompletedProces
 
 @cache
 def _exposition() -> bytes:
-    """What all programs export; of metrics that several have, that of the gateway."""
+    """The metrics of all programs; of a metric that several have, that of the gateway."""
     return b"".join(_expositions().values())
 
 

@@ -1,4 +1,4 @@
-"""What the targets assert: each notices a fault that is planted in the program."""
+"""Each target notices a fault that is planted in the program."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The users of docs/redis.md: each does all of its work, and none of it without a permission less.
 
-The rules are taken from the document, and applied to a real server. What the server refuses is in
-its ACL LOG, also where the program continues without.
+The rules are taken from the document, and applied to a real server. The server's ACL LOG has what
+it refuses, also where the program continues without.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def as_user(server: Server, user: str, rules: str) -> StoreSettings:
 
 
 def refusals(server: Server) -> set[tuple[str, str]]:
-    """What the server has refused, by its ACL LOG."""
+    """The refusals of the server, from its ACL LOG."""
     entries = server.client.execute_command("ACL", "LOG")
     found = [dict(zip(each[::2], each[1::2], strict=True)) for each in entries]
     return {(each["reason"], each["object"]) for each in found}

@@ -1,6 +1,6 @@
 """Programs of version 0.1.0, beside which those of this version must work.
 
-They run in an environment of their own, which `IME_LIVE_TEST_OLD_PYTHON` names; CONTRIBUTING.md
+They run in an environment of their own, which `OLD_VERSION_PYTHON` names; CONTRIBUTING.md
 says how to make one.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import pytest
@@ -18,17 +19,18 @@ from tests.stream.harness import Command, Gateway
 COMMIT: Final = "f0cd5d8"
 """The commit of version 0.1.0."""
 
-PYTHON: Final = os.environ.get("IME_LIVE_TEST_OLD_PYTHON", "")
+PYTHON: Final = os.environ.get("OLD_VERSION_PYTHON", "")
 
 # Flags that had other names.
 _RENAMED: Final = {"--shutdown-spread": "--drain", "--polling-url": "--boards-url"}
+_NEW: Final = {"--shutdown-grace"}  # each has a value
 
 
 def need_old_version() -> None:
     """Skip the test if version 0.1.0 is not installed."""
     if not PYTHON:
         reason = (
-            f"IME_LIVE_TEST_OLD_PYTHON names no Python with ime-live of commit {COMMIT}, so this "
+            f"OLD_VERSION_PYTHON names no Python with ime-live of commit {COMMIT}, so this "
             "version is not tested beside it"
         )
         print(reason)
@@ -44,7 +46,11 @@ class OldCommand(Command):
     """A process of the old ``ime-live``."""
 
     def _started(self, arguments: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401
-        known = (_RENAMED.get(argument, argument) for argument in arguments)
+        known = [
+            _RENAMED.get(argument, argument)
+            for before, argument in pairwise(["", *arguments])
+            if not {before, argument} & _NEW
+        ]
         return run_old(["-m", "ime_live", *known], **options)
 
 

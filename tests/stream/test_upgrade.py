@@ -227,7 +227,7 @@ async def test_feed_of_markets_that_an_old_gateway_does_not_know_is_no_feed_ther
         await lease.release()
 
 
-# What the old client library does with a service: the states of a contract, then of another one.
+# The old client library with a service: the states of a contract, then of another one.
 OLD_CLIENT = """
 import sys
 import ime_live
