@@ -23,8 +23,10 @@ from ime_live.settings import BarsSettings
 from ime_live.status import FeedState, FeedStatus
 from tests.deploy.conftest import DEPLOY
 from tests.feeds.pipeline.test_feed_metrics import metrics_of, ran
+from tests.support.paths import ROOT
 
 RULES: Final = DEPLOY / "prometheus" / "rules.yaml"
+OPERATIONS: Final = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 DASHBOARD: Any = json.loads((DEPLOY / "grafana" / "ime-live.json").read_text())
 LABELS_OF_PROMETHEUS: Final = {"instance", "job", "le", "alertstate", "alertname"}
 
@@ -115,3 +117,21 @@ def test_dashboard_shows_every_metric() -> None:
     # Counters of what a client asked for, shown by nothing that an operator would do.
     names -= {"ime_live_status_messages", "ime_live_contracts_subscribed"}
     assert [name for name in sorted(names) if name not in shown] == []
+
+
+def test_document_explains_each_alert() -> None:
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    alerts = [rule["alert"] for group in groups for rule in group["rules"]]
+    assert re.findall(r"^\| `(ImeLive\w+)` \|", OPERATIONS, re.MULTILINE) == alerts
+
+
+def test_document_explains_each_metric() -> None:
+    rows = re.findall(r"^\| (`(?:ime_live|process)_.*?) \|", OPERATIONS, re.MULTILINE)
+    named = set(re.findall(r"`((?:ime_live|process)_\w+)[`{]", " ".join(rows)))
+    families = text_string_to_metric_families(_exposition().decode())
+    exported = {
+        family.name + "_total" * (family.type == "counter")
+        for family in families
+        if not family.name.startswith("process_")
+    }
+    assert {name for name in named if not name.startswith("process_")} == exported
