@@ -12,6 +12,8 @@ import pytest
 import typer.main
 
 from ime_live.cli import app
+from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT
+from ime_live.settings import AuthMode, GatewaySettings, UpSettings
 from tests.deploy.conftest import DEPLOY
 
 UNITS: Final = sorted((DEPLOY / "systemd").iterdir())
@@ -74,3 +76,30 @@ def test_unit_is_started_again_however_often_it_fails(unit: Path) -> None:
 def test_stop_of_up_leaves_the_order_to_its_main_process() -> None:
     lines = (DEPLOY / "systemd" / "ime-live-up.service").read_text().splitlines()
     assert "KillMode=mixed" in lines
+
+
+def _value(unit: str, name: str) -> str:
+    """The value of a unit's only line of that name."""
+    [value] = re.findall(rf"^{name}=(.*)$", (DEPLOY / "systemd" / unit).read_text(), re.MULTILINE)
+    return str(value)
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_unit_gets_secrets_by_a_credential_only(unit: Path) -> None:
+    assert _value(unit.name, "LoadCredential") == "ime-live.env:/etc/ime-live/ime-live.env"
+    assert "--env-file %d/ime-live.env" in _value(unit.name, "ExecStart")
+    assert "Environment" not in unit.read_text()
+
+
+@pytest.mark.parametrize("unit", ["ime-live@.service", "ime-live-up.service"])
+def test_unit_gives_a_gateway_time_and_files_for_its_clients(unit: str) -> None:
+    kind = UpSettings if "up" in unit else GatewaySettings
+    settings = kind(auth=AuthMode.NONE)
+    needed = settings.shutdown_grace + settings.shutdown_spread + CLOSE_TIMEOUT
+    assert int(_value(unit, "TimeoutStopSec")) > needed
+    assert int(_value(unit, "LimitNOFILE")) > settings.max_connections
+
+
+def test_up_keeps_its_data_in_the_state_directory() -> None:
+    folder = _value("ime-live-up.service", "StateDirectory")
+    assert f"--data %S/{folder} " in _value("ime-live-up.service", "ExecStart")
