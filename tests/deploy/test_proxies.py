@@ -18,7 +18,7 @@ import pytest
 import ime_live
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
-from tests.deploy.conftest import CONTRACTS, Site
+from tests.deploy.conftest import CONTRACTS, PREFIX, Site
 from tests.stream.harness import PATIENCE, Gateway
 from tests.support.servers import free_port
 from tests.support.tls import TlsProxy
@@ -82,7 +82,10 @@ async def test_calls_through_a_proxy_come_by_http_2(
     assert done.stdout.endswith("}2") or done.stdout.endswith("]2")
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/health", "/ready"])
+@pytest.mark.parametrize(
+    "path",
+    ["/metrics", "/health", "/ready", "/%6Detrics", "/metric%73", PREFIX + "/metrics", "//ready"],
+)
 def test_proxy_keeps_the_operator_s_paths_to_itself(site: Site, path: str) -> None:
     assert site.get(path).status_code == 404
 
