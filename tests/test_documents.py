@@ -193,6 +193,11 @@ def test_settings_that_are_named_exist() -> None:
         assert named <= known, path.name
 
 
+def test_documents_have_no_markers_of_a_merge() -> None:
+    marker = re.compile(r"^(<{7}|={7}|>{7})( |$)", re.MULTILINE)
+    assert [path.name for path in ALL if marker.search(path.read_text(encoding="utf-8"))] == []
+
+
 def test_fences_have_one_word() -> None:
     for path in ALL:
         for said, block in blocks_of(path):
