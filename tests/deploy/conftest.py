@@ -83,7 +83,8 @@ class Site:
         (self._folder / "nginx.conf").write_text(
             f"daemon off; master_process off; pid {self._folder}/pid; error_log stderr;\n"
             "events { worker_connections 1000; }\n"
-            f"http {{ {places} include {self._folder}/ime-live.conf; }}\n"
+            f"http {{ {places} access_log {self._folder}/access.log;\n"
+            f"include {self._folder}/ime-live.conf; }}\n"
         )
         return [
             _program("nginx"),
@@ -133,6 +134,11 @@ class Site:
     def plain(self) -> str:
         """Address of the proxy without TLS."""
         return f"http://127.0.0.1:{self._plain}"
+
+    def logged(self) -> str:
+        """Return what the proxy has logged of requests, and of itself."""
+        logs = [self._folder / name for name in ("access.log", "output")]
+        return "".join(log.read_text() for log in logs if log.exists())
 
     def end(self) -> None:
         """End the proxy."""

@@ -113,6 +113,12 @@ def test_proxy_redirects_to_tls(site: Site) -> None:
     assert answer.headers["location"].startswith("https://127.0.0.1")
 
 
+def test_proxy_does_not_log_tokens(site: Site) -> None:
+    assert site.get("/docs?token=sesame").status_code == 200
+    assert httpx.get(f"{site.plain}/docs?token=sesame", trust_env=False).status_code == 301
+    assert "sesame" not in site.logged()
+
+
 async def _open_four_streams(site: Site) -> None:
     """Half of them would meet a gateway that does not answer."""
     for _ in range(4):
