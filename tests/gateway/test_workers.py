@@ -28,28 +28,30 @@ def note(text):
     with open(sys.argv[1], "a") as file:
         file.write(f"{text} {os.getpid()}\\n")
 
-def good(heartbeat, inbox):
+def good(heartbeat, inbox, reloaded):
     signal.signal(signal.SIGTERM, lambda *_: (note("ended"), sys.exit()))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.Signals)
     heartbeat.beat()
     note("up")
+    if reloaded is not None:
+        note("began-" + reloaded)
     while True:
         heartbeat.beat()
         if inbox.poll():
             note(inbox.recv())
         time.sleep(0.05)
 
-def hangs(heartbeat, inbox):
+def hangs(heartbeat, inbox, reloaded):
     heartbeat.beat()
     note("up")
     time.sleep(1000)
 
-def deaf(heartbeat, inbox):
+def deaf(heartbeat, inbox, reloaded):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal = lambda *_: None  # so that it does not change its mind
-    good(heartbeat, inbox)
+    good(heartbeat, inbox, reloaded)
 
-def cannot(heartbeat, inbox):
+def cannot(heartbeat, inbox, reloaded):
     note("up")
     sys.exit(3)
 
@@ -172,14 +174,14 @@ def test_workers_that_do_not_end_are_killed(tmp_path: Path) -> None:
         assert "workers do not exit; killing them" in ended(program, signal.SIGTERM)
 
 
-def test_sighup_is_passed_on_to_all_workers_and_their_successors(tmp_path: Path) -> None:
+def test_sighup_reaches_all_workers_and_their_successors_begin_with_it(tmp_path: Path) -> None:
     with running(tmp_path, "good") as program:
         both = program.pids()
         os.kill(program.process.pid, signal.SIGHUP)
         program.until(lambda: set(program.pids("reloaded")) == set(both))
         os.kill(both[0], signal.SIGKILL)
         program.until(lambda: len(program.pids()) == 3)
-        program.until(lambda: program.pids()[2] in program.pids("reloaded"))
+        program.until(lambda: program.pids()[2:] == program.pids("began-reloaded"))
         ended(program, signal.SIGTERM)
         assert len(program.pids()) == 3
 

@@ -378,7 +378,9 @@ def _work(
     listener: socket.socket,
     heartbeat: WorkerHeartbeat,
     inbox: connection.Connection,
+    reloaded: GatewaySettings | None,
 ) -> None:
     """Run one of several workers."""
+    settings = reloaded or settings
     configure_logging(settings)
     GatewayServer(GatewayConfig(settings), heartbeat.beat, inbox=inbox).run([listener])

@@ -87,7 +87,7 @@ class Workers:
 
     def __init__(
         self,
-        work: Callable[[WorkerHeartbeat, connection.Connection], None],
+        work: Callable[[WorkerHeartbeat, connection.Connection, object], None],
         count: int,
         *,
         stop_timeout: float,
@@ -98,12 +98,13 @@ class Workers:
 
         Args:
             work: the function that a worker runs; it must beat the heartbeat, and read from the
-                connection. It is pickled.
+                connection. Its last argument is the newest result of ``reload``, None before the
+                first. It is pickled.
             count: number of workers.
             stop_timeout: time in which a stopped worker must end [s].
             hung: time without a beat after which a worker is replaced [s].
-            reload: called for SIGHUP. Its result is sent to all workers, also to those that start
-                later; it is pickled. None sends nothing.
+            reload: called for SIGHUP. Its result is sent to all workers, and passed to those that
+                start later; it is pickled. None sends nothing.
         """
         self._reload = reload
         self._hangup = False
@@ -174,7 +175,7 @@ class Workers:
                 self._send_to(worker)
 
     def _send_to(self, worker: _Worker) -> None:
-        if self._sent is None or worker.outbox is None or worker.process is None:
+        if worker.outbox is None or worker.process is None:
             return
         # One that has not read the former ones has stopped; its successor gets the newest.
         _, writable, _ = select.select([], [worker.outbox], [], 0)
@@ -219,11 +220,13 @@ class Workers:
         worker.heartbeat, worker.drains = WorkerHeartbeat(), False
         worker.started = time.monotonic()
         inbox, worker.outbox = _spawn.Pipe(duplex=False)
-        worker.process = _spawn.Process(target=self._work, args=(worker.heartbeat, inbox))
+        # Not sent after the start: it might start with keys or files that are no longer valid.
+        worker.process = _spawn.Process(
+            target=self._work, args=(worker.heartbeat, inbox, self._sent)
+        )
         with signals.blocked():
             worker.process.start()
         inbox.close()
-        self._send_to(worker)
 
     def _end(self) -> None:
         processes = [w.process for w in self._workers if w.process is not None]
