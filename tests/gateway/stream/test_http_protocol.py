@@ -301,6 +301,23 @@ async def test_shutdown_closes_after_the_outstanding_answer() -> None:
     assert not server.connections
 
 
+async def test_requests_that_wait_for_their_turn_are_answered_before_a_shutdown() -> None:
+    server = Server()
+    await server.drain.run()
+    server.context.work.take_rest()
+    request, handshake, part = (server.connect() for _ in range(3))
+    request.send(get(HOST))
+    handshake.send(HANDSHAKE)
+    part.send(get(HOST)[:-1])
+    for connection in list(server.connections):
+        connection.shutdown()
+    await server.settle()
+    assert answers(request.written) == [(200, b"/")]
+    assert b"connection: close" in request.written
+    assert [status for status, _ in answers(handshake.written)] == [503]
+    assert (part.written, part.ended) == (b"", "closed")
+
+
 async def test_draining_process_closes_after_each_answer() -> None:
     server = Server()
     client = server.connect()

@@ -150,10 +150,12 @@ class HttpProtocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Close as soon as the present request is answered, because the process stops."""
-        if self._exchange is None:
-            self._transport.close()
-        else:
+        if self._exchange is not None:
             self._exchange.close_afterwards()
+        elif self._queued:
+            self._context.work.add(self.shutdown)  # after the turn that this connection waits for
+        elif self in self._connections:  # else it was refused in its turn
+            self._transport.close()
 
     # Requests
 
