@@ -242,8 +242,9 @@ class BarAggregator:
             self._seen_until = await self._kept_until()
         ids = {each.contract_id for each in await self._store.contracts()}
         self.registry_read = self._clock.time()
-        for gone in self._contracts.keys() - ids:
-            del self._contracts[gone]
+        for gone in (self._contracts.keys() | self._unread.keys()) - ids:
+            self._contracts.pop(gone, None)
+            self._unread.pop(gone, None)
             self._pubsub.unsubscribe([gone])
         # Subscribed before the states are read, so that none falls in between.
         if not await self._pubsub.subscribe(ids):
