@@ -470,11 +470,14 @@ async def test_refused_channel_does_not_affect_others(
                 assert {*pubsub.refused} == {"3"}
                 await client.publish(store.keys.live("2"), "x")
                 await eventually(lambda: gateway.messages)
-                # It is asked for again, and what it missed can be read then.
+                assert await pubsub.subscribe(["5", "6"])
+                assert {*pubsub.refused} == {"3", "5", "6"}
+                # They are asked for again, and what they missed can be read then, at once.
                 await client.execute_command("ACL", "SETUSER", "u", "&ime:*")
                 await eventually(lambda: not pubsub.refused)
                 assert gateway.connections == 2
-                assert await subscribed(client) == {"1", "2", "3"}
+                assert await subscribed(client) == {"1", "2", "3", "5", "6"}
+                pubsub.unsubscribe(["5", "6"])
                 # Redis closes connections whose channels are no longer allowed.
                 await client.execute_command("ACL", "SETUSER", "u", "resetchannels", *channels)
                 await eventually(lambda: {*pubsub.refused} == {"3"})

@@ -82,7 +82,7 @@ class PubSub:
                 with None if the ids could not be read, so that any may have changed.
             on_revoked: called when tokens were revoked.
             on_connected: called when Redis is connected (again) and has answered for every channel
-                that was wanted until then, and when it allows one that it refused. Earlier
+                that was wanted until then, and when it allows some that it refused. Earlier
                 messages may be missing.
             on_disconnected: called once when the connection is lost, or cannot be made at first.
             idle: seconds without any message after which a PING is sent.
@@ -283,6 +283,7 @@ class PubSub:
         subscriptions, on_message = self._subscriptions, self._on_message
         wanted = subscriptions.wanted
         count = 0
+        allowed = False
         while (reply := replies.gets()) is not NO_REPLY:
             count += 1
             try:
@@ -307,10 +308,11 @@ class PubSub:
                 except Exception as error:  # noqa: BLE001 - the stream continues
                     self._note_failure(error)
             elif kind in CONFIRMATIONS and type(content) is int:
-                if subscriptions.confirm(channel) and self.connected:
-                    self._tell(self._on_connected)
+                allowed = subscriptions.confirm(channel) or allowed
             else:
                 raise unexpected(reply)
+        if allowed and self.connected:
+            self._tell(self._on_connected)  # once for all: its work grows with their number
         return count
 
     def _refuse(self, reply: object) -> bool:
