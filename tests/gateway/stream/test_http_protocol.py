@@ -268,6 +268,21 @@ async def test_large_request_is_refused_when_incomplete_ones_hold_too_much() -> 
     assert server.context.request_memory.held == 0
 
 
+async def test_large_request_is_refused_when_those_that_wait_for_their_turn_hold_too_much() -> None:
+    server = Server(max_request=100_000, max_waiting=50_000)
+    server.context.work.take_rest()
+    large = get(HOST, "X: " + "x" * 30_000)
+    first, second = server.connect(), server.connect()
+    first.send(large)
+    second.send(large)
+    assert first.written == b""
+    assert [status for status, _ in answers(second.written)] == [503]
+    await server.settle()
+    assert [status for status, _ in answers(first.written)] == [200]
+    assert second.written.count(b"HTTP/1.1 ") == 1
+    assert server.context.request_memory.held == 0
+
+
 async def test_slow_second_request_is_408() -> None:
     server = Server()
     client = server.connect()

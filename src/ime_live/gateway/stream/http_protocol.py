@@ -98,7 +98,7 @@ class HttpProtocol(asyncio.Protocol):
         self._unwritable: asyncio.Event | None = None
         """Event that is set when the client takes data again; None while it takes data."""
         self._held = 0
-        """Bytes of an incomplete request; see `RequestMemory`."""
+        """Bytes of a request that is incomplete or waits for its turn; see `RequestMemory`."""
         self._queued = False
         """Whether received bytes wait for their turn."""
         self._eof = False
@@ -168,6 +168,7 @@ class HttpProtocol(asyncio.Protocol):
         self._queued = True
         if not self._context.work.run(self._take_turn):
             self._transport.pause_reading()
+            self._check_held()
 
     def _take_turn(self) -> None:
         self._queued = False
@@ -192,9 +193,7 @@ class HttpProtocol(asyncio.Protocol):
         if self._eof:
             self._transport.close()
             return
-        if not self._hold(self._reader.size):
-            text = "Too many large requests are on their way; try again later."
-            self._refuse(RequestError(503, text))
+        if not self._check_held():
             return
         if self._reader.awaits_continue:
             self._reader.awaits_continue = False
@@ -207,6 +206,14 @@ class HttpProtocol(asyncio.Protocol):
             self._is_idle = False
             self._set_timer(self._context.settings.handshake_timeout, self._too_late)
         self._transport.resume_reading()
+
+    def _check_held(self) -> bool:
+        """Note how much is held, and refuse the request if that is too much."""
+        if self._hold(self._reader.size):
+            return True
+        text = "Too many large requests are on their way; try again later."
+        self._refuse(RequestError(503, text))
+        return False
 
     def _hold(self, size: int) -> bool:
         """Note how much is held of an incomplete request, and return whether that is allowed."""
