@@ -286,17 +286,16 @@ class RollingRestart:
                     due += _INTERVAL / CONTRACTS
                     await asyncio.sleep(max(0.0, due - time.monotonic()))
 
-    async def run(self, *, within: float = _WHOLE, noticed: float = _NOTICED) -> Outcome:
+    async def run(self, *, within: float = _WHOLE) -> Outcome:
         """Restart all gateways, one after the other.
 
         Args:
             within: seconds in which connections are counted; less than one for a shorter drain.
-            noticed: seconds after which the proxy uses a gateway that was started again.
         """
         drains: list[float] = []
         for gateway in self._gateways:
             if drains:
-                await asyncio.sleep(noticed)
+                await asyncio.sleep(_NOTICED)
             begin = time.monotonic()
             await gateway.drain()
             drains.append(time.monotonic() - begin)
