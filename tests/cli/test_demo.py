@@ -193,6 +193,7 @@ def test_demo_on_every_address_requires_the_token_that_it_prints(start: Start) -
     assert token not in rest
 
 
+@pytest.mark.thorough
 def test_demo_replays_a_recording_in_a_loop(start: Start, tmp_path: Path) -> None:
     recording = tmp_path / "frames.ndjson"
     recording.write_bytes(b"\n".join(rounds(3)) + b"\n")
@@ -274,6 +275,7 @@ def played(start: Start, source: Path, *options: str) -> tuple[subprocess.Popen[
     return process, re.findall(r"http://([^/]+)/ready", said)[0]
 
 
+@pytest.mark.thorough
 def test_demo_plays_a_recording_with_its_versions(start: Start, tmp_path: Path) -> None:
     """Streams, events, REST and status agree on the recorded day."""
     moments = [number / 10 for number in range(200)]
@@ -313,6 +315,7 @@ def test_demo_plays_a_recording_with_its_versions(start: Start, tmp_path: Path) 
     assert process.wait(20) == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("speed", ["0", thorough("20000")])
 def test_demo_plays_days_at_any_speed(start: Start, tmp_path: Path, speed: str) -> None:
     folder = recording(tmp_path / "r", *range(0, 40_000, 10), 86_400 * 3)
@@ -438,6 +441,7 @@ def test_backtest_trades_on_a_recorded_day(start: Start, tmp_path: Path) -> None
     assert process.wait(20) == 0
 
 
+@pytest.mark.thorough
 def test_demo_stops_at_damage_in_a_recording(start: Start, tmp_path: Path) -> None:
     recording(tmp_path / "r", 0, 1)
     file = tmp_path / "r" / f"{DAY}.ndjson.gz"

@@ -107,6 +107,7 @@ async def test_record_writes_every_state(
     assert recorded(folder)[-1]["event"] == "end"
 
 
+@pytest.mark.thorough
 async def test_record_resumes_after_each_end_with_every_miss_in_a_gap(
     tmp_path: Path,
     valkey: EmbeddedValkey,

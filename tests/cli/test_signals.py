@@ -117,6 +117,7 @@ def commands(valkey: EmbeddedValkey, recording: Path) -> dict[str, tuple[list[st
     }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name",
     [
@@ -187,6 +188,7 @@ def test_interrupt_of_the_start_shows_no_traceback(
         assert process.ended() in {0, 130}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("delay", [0.2, *map(thorough, (0.0, 0.6))])
 def test_interrupt_while_workers_start_shows_no_traceback(
     delay: float, valkey: EmbeddedValkey, tmp_path: Path
@@ -199,6 +201,7 @@ def test_interrupt_while_workers_start_shows_no_traceback(
         assert process.ended() in {0, 130}
 
 
+@pytest.mark.thorough
 def test_interrupt_while_redis_hangs_shows_no_traceback(
     own_valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:
@@ -210,6 +213,7 @@ def test_interrupt_while_redis_hangs_shows_no_traceback(
         assert process.ended() in {0, 130}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["demo", thorough("up")])
 def test_unread_greeting_shows_no_traceback(
     name: str, valkey: EmbeddedValkey, recording: Path, tmp_path: Path
@@ -255,6 +259,7 @@ EXAMPLES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("reached", [True, thorough(False)])
 @pytest.mark.parametrize("name", ["README", *map(thorough, EXAMPLES)])
 def test_interrupt_of_an_example_shows_no_traceback(

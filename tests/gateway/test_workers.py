@@ -156,6 +156,7 @@ def test_workers_are_not_replaced_for_a_pause_of_all(tmp_path: Path) -> None:
         assert "worker" not in ended(program, signal.SIGTERM)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "numbers",
     [(signal.SIGTERM,), thorough((signal.SIGINT,)), thorough((signal.SIGINT, signal.SIGINT))],
@@ -169,6 +170,7 @@ def test_stopped_workers_do_not_hold_up_the_end(
         assert set(program.pids("ended")) == set(program.pids())
 
 
+@pytest.mark.thorough
 def test_workers_that_do_not_end_are_killed(tmp_path: Path) -> None:
     with running(tmp_path, "deaf", stop_timeout=0.5) as program:
         assert "workers do not exit; killing them" in ended(program, signal.SIGTERM)
@@ -197,6 +199,7 @@ def test_sighup_that_cannot_be_handled_ends_nothing(tmp_path: Path) -> None:
         assert "settings cannot be reloaded" in said
 
 
+@pytest.mark.thorough
 def test_workers_that_cannot_start_end_it_all(tmp_path: Path) -> None:
     with running(tmp_path, "cannot") as program:
         said, _ = program.process.communicate(timeout=PATIENCE)

@@ -52,6 +52,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("tcp", [thorough(False), True])
 def test_embedded_valkey_restarts_empty_at_the_same_url(tcp: bool) -> None:
     server = EmbeddedValkey(tcp=tcp)
@@ -120,6 +121,7 @@ def own_valkey() -> Iterator[EmbeddedValkey]:
         yield server
 
 
+@pytest.mark.thorough
 def test_killed_valkey_can_be_started_again(own_valkey: EmbeddedValkey) -> None:
     url, pid = own_valkey.url, pid_of(own_valkey.url)
     os.kill(pid, signal.SIGKILL)
@@ -222,6 +224,7 @@ async def test_data_folder_is_locked_for_one_valkey(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.thorough
 async def test_killed_process_releases_the_data_folder(tmp_path: Path) -> None:
     with subprocess.Popen(  # noqa: ASYNC220, S603 - a program of this test
         [sys.executable, "-c", KEEPS, str(tmp_path)], stdout=subprocess.PIPE

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
+import pytest
+
 import ime_live
 from ime_live.client.connecting import QueueName
 from ime_live.contracts import Contract
@@ -154,6 +156,7 @@ async def test_client_resumes_at_another_gateway(
         assert witnesses["latest"].skipped == witnesses["latest"].stream.skipped > 0
 
 
+@pytest.mark.thorough
 async def test_selection_change_survives_an_outage(
     serve: Serve, market: Market, publisher: Publisher, payload: Payload, eventually: Eventually
 ) -> None:

@@ -351,6 +351,7 @@ async def test_detail_shows_depth_range_and_fields(
     await wait_for_text(page, ".detail h2", "SAFOR01")
 
 
+@pytest.mark.thorough
 async def test_option_chain_has_calls_and_puts_around_the_price(
     page: Page, market_gateway: Gateway, feed: Feed, publisher: Publisher, payload: Payload
 ) -> None:
@@ -386,6 +387,7 @@ async def test_option_chain_has_calls_and_puts_around_the_price(
     await page.until("location.hash === '' && document.querySelector('.grid').clientHeight > 0")
 
 
+@pytest.mark.thorough
 async def test_column_head_sorts_both_ways_and_back(
     page: Page, market_gateway: Gateway, feed: Feed, publisher: Publisher, payload: Payload
 ) -> None:
@@ -440,6 +442,7 @@ async def test_candles_of_the_day_are_drawn(
     assert drawn == ["up", "up", True, True, "15", True, 1]
 
 
+@pytest.mark.thorough
 async def test_first_rows_are_painted_within_300_ms(
     page: Page, market_gateway: Gateway, feed: Feed
 ) -> None:
@@ -467,6 +470,7 @@ async def test_first_rows_are_painted_within_300_ms(
     assert min(found) < 3000
 
 
+@pytest.mark.thorough
 async def test_page_reports_a_contract_that_is_not_listed(
     page: Page, market_gateway: Gateway, feed: Feed
 ) -> None:
@@ -521,6 +525,7 @@ async def test_both_languages_have_the_same_words(page: Page, market_gateway: Ga
 # -- Search and keys ------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "query",
     ["زعفرانِ نگين", *map(thorough, ("SAFOR01", "safor", "زعفران", "۲۰۳", "اردیبهشت saf"))],
@@ -644,6 +649,7 @@ async def test_page_works_without_storage(page: Page, market_gateway: Gateway, f
 # -- Tokens and refusals --------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 async def test_token_is_asked_for_and_kept_for_the_session_only(
     page: Page, strict_gateway: Gateway, feed: Feed
 ) -> None:
@@ -710,6 +716,7 @@ async def test_page_explains_a_refusal_in_words(
 # -- States ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 async def test_page_shows_nothing_stale_after_a_restart(
     page: Page, serve: Serve, feed: Feed, publisher: Publisher, payload: Payload
 ) -> None:
@@ -743,6 +750,7 @@ async def test_page_shows_nothing_stale_after_a_restart(
     ]
 
 
+@pytest.mark.thorough
 async def test_page_shows_the_state_of_the_feed(
     page: Page, market_gateway: Gateway, feed: Feed
 ) -> None:
@@ -779,6 +787,7 @@ WORST_STATES: list[tuple[dict[str, Any], str]] = [
 """What is known, besides that all is well → the state that is shown."""
 
 
+@pytest.mark.thorough
 async def test_state_is_the_worst_that_is_known(page: Page, market_gateway: Gateway) -> None:
     await page.visit(f"http://127.0.0.1:{market_gateway.port}/page/icon.svg")
     well = {
@@ -795,6 +804,7 @@ async def test_state_is_the_worst_that_is_known(page: Page, market_gateway: Gate
     ]
 
 
+@pytest.mark.thorough
 async def test_page_works_behind_a_prefix(page: Page, hasty: Gateway) -> None:
     base = "/data-engine/ime"
     answer = hasty.get(base)
@@ -810,6 +820,7 @@ async def test_page_works_behind_a_prefix(page: Page, hasty: Gateway) -> None:
 # -- Screens and readers --------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("language", [thorough("en"), "fa"])
 async def test_page_does_not_scroll_sideways_on_a_phone(
     page: Page, market_gateway: Gateway, feed: Feed, language: str
@@ -835,6 +846,7 @@ async def test_page_does_not_scroll_sideways_on_a_phone(
     assert small == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("hash_", [thorough(""), "#contract=SAFOR01"])
 async def test_columns_are_not_cut_off(
     page: Page, market_gateway: Gateway, feed: Feed, hash_: str
@@ -898,6 +910,7 @@ QUICK_AXE_CASES = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("language", "theme", "screen", "hash_"),
     [case if case in QUICK_AXE_CASES else thorough(*case) for case in AXE_CASES],

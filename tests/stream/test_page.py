@@ -215,6 +215,7 @@ class Article:
         return [json.loads(text) for text in texts]
 
 
+@pytest.mark.thorough
 async def test_both_documents_are_shown(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     titles = await page.evaluate(
@@ -348,6 +349,7 @@ async def test_events_are_tried(
     await article.state("Disconnected.")
 
 
+@pytest.mark.thorough
 async def test_refusal_is_explained_and_a_token_helps(
     page: Page, guarded: Gateway, market: Market
 ) -> None:
@@ -387,6 +389,7 @@ async def test_every_call_is_answered_at_the_first_click(
     assert len(live) >= 4  # best limits and overview, by name and by id
 
 
+@pytest.mark.thorough
 async def test_every_stream_sends_at_the_first_click(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
@@ -475,6 +478,7 @@ async def test_page_is_used_by_keyboard(
     await Article(page, "websocket-by-name").press("Disconnect")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("anchor", [*map(thorough, ("#nothing", "#%E0%A4%A")), "#%"])
 async def test_address_that_names_nothing_does_no_harm(
     page: Page, gateway: Gateway, anchor: str
@@ -627,6 +631,7 @@ async def test_page_works_behind_a_prefix(page: Page, hasty: Gateway, market: Ma
     assert all(path.startswith("/data-engine/ime/") for path in asked)
 
 
+@pytest.mark.thorough
 async def test_text_never_becomes_markup(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     hostile = "<img src=x onerror=alert(1)> [a](javascript:alert(1)) [b](https://b.example/) `<c>`"

@@ -161,6 +161,7 @@ def test_rules_hold_over_midnight(seed: int) -> None:
     assert len(changes) == len(INSTRUMENTS)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", [4, thorough(5)])
 def test_rules_hold_for_days(seed: int) -> None:
     check_run(SyntheticMarket(seed, NOON), ticks(NOON, 3 * 86_400, step=900))
@@ -210,6 +211,7 @@ def test_same_seed_and_clock_make_the_same_market(
         assert one.step(now) == two.step(now.astimezone(zone))
 
 
+@pytest.mark.thorough
 @settings(max_examples=4, deadline=None)
 @given(seed=seeds.filter(bool))
 def test_another_seed_makes_another_market(seed: int) -> None:
@@ -244,6 +246,7 @@ def test_simulator_changes_many_contracts() -> None:
     assert changes[id_of("SAFOR01")] > 10 * changes[id_of("SFOR01C34")]
 
 
+@pytest.mark.thorough
 def test_options_alone_have_gaps_in_their_book() -> None:
     market = SyntheticMarket(1, NOON)
     empty: Counter[str] = Counter()
@@ -256,6 +259,7 @@ def test_options_alone_have_gaps_in_their_book() -> None:
     assert len(+empty) > len(options) / 2
 
 
+@pytest.mark.thorough
 def test_order_book_at_a_price_limit_has_one_empty_side(monkeypatch: pytest.MonkeyPatch) -> None:
     # With the usual limits the market hardly ever gets there.
     narrow = tuple(
@@ -349,6 +353,7 @@ def test_contracts_of_the_synthetic_market_never_expire(start: datetime) -> None
         )
 
 
+@pytest.mark.thorough
 def test_contract_that_would_expire_is_put_off_on_a_new_day() -> None:
     market = SyntheticMarket(1, NOON)
     before = market.contracts

@@ -152,6 +152,7 @@ def run(*command: str, folder: Path = HERE) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.thorough
 def test_browser_module_passes_its_tests_in_node() -> None:
     node = shutil.which("node")
     if node is None:
@@ -172,6 +173,7 @@ def typescript() -> list[str]:
     return [compiler, "--noEmit", "--strict", "--target", "ES2022", "--module", "ES2022"]
 
 
+@pytest.mark.thorough
 def test_types_of_browser_module_are_strict(tmp_path: Path) -> None:
     compiler = typescript()
     for name in ("ime-live.d.ts", "ime-live.js"):
@@ -185,6 +187,7 @@ def test_types_of_browser_module_are_strict(tmp_path: Path) -> None:
     assert run(*compiler, *options, "wrong.ts", folder=tmp_path).returncode != 0
 
 
+@pytest.mark.thorough
 def test_examples_of_documentation_fit_the_types(tmp_path: Path) -> None:
     compiler = typescript()
     text = (ROOT / "docs" / "browser.md").read_text(encoding="utf-8")
