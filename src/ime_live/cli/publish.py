@@ -33,8 +33,11 @@ from ime_live.settings import StoreSettings
 if TYPE_CHECKING:
     from ime_live.store.store import Store
 
-# Seconds after which the registry is read again for an unknown contract.
+# Seconds after which the registry is read again for the same unknown contract.
 _LOOK_AGAIN: Final = 1.0
+
+# Readings of the registry in that time, so that lines of unknown contracts do not hold up the rest.
+_MOST_READINGS: Final = 10
 
 _LONGEST_WAIT: Final = 5.0  # seconds between two attempts to reach the store
 
@@ -193,19 +196,26 @@ class _Contracts:
         self._store = store
         self._patience = patience
         self._registry = Registry()
-        self._read_at = 0.0
+        self._looked_up: set[object] = set()
+        """Unknown contracts for which it was read since `_begin`."""
+        self._begin = 0.0
 
     async def read(self) -> None:
         records = await _reaching(self._patience, self._store.contracts)
         self._registry = Registry(records, conflicts=[])
-        self._read_at = time.monotonic()
 
     async def find(self, entry: _Entry) -> str:
         try:
             return self._find(entry)
         except UnknownContractError:
-            if time.monotonic() - self._read_at < _LOOK_AGAIN:
+            now = time.monotonic()
+            if now - self._begin >= _LOOK_AGAIN:
+                self._begin = now
+                self._looked_up.clear()
+            wanted = entry.contract_id, entry.contract_name
+            if wanted in self._looked_up or len(self._looked_up) == _MOST_READINGS:
                 raise
+            self._looked_up.add(wanted)
             await self.read()
             return self._find(entry)
 
