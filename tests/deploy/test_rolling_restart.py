@@ -10,16 +10,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import register
-from benchmarks.rolling_restart import (
-    END,
-    START,
-    GatewayProcess,
-    Outcome,
-    RollingRestart,
-    haproxy_without_tls,
-    most_within,
-    with_figures,
-)
+from benchmarks.rolling_restart.__main__ import haproxy_without_tls
+from benchmarks.rolling_restart.gateway_process import GatewayProcess
+from benchmarks.rolling_restart.load import RollingRestart, most_within
+from benchmarks.rolling_restart.outcome import END, START, Outcome, with_figures
 from ime_live.local.embedded import EmbeddedValkey
 from tests.deploy.conftest import Site
 from tests.support.marks import thorough

@@ -1,0 +1,1 @@
+"""A rolling restart of two gateways under clients that resume."""
