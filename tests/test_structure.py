@@ -24,6 +24,7 @@ TESTED_ELSEWHERE = {
     "__main__.py": "cli/arguments/test_options.py",
     "archive/recorder.py": "cli/test_record.py",
     "candles.py": "gateway/rest/test_candles.py",
+    "bars/bar_writer.py": "bars/test_aggregator.py",
     "cli/bars.py": "bars/test_aggregator.py",
     "cli/lines.py": "cli/test_publish.py",
     "cli/records.py": "cli/test_contracts.py",

@@ -267,11 +267,11 @@ async def test_bars_are_written_with_the_token_of_their_own_leadership(
     aggregator = BarAggregator(BarsSettings())
     fake = Deposed()
     monkeypatch.setattr(aggregator, "leadership", fake)
-    monkeypatch.setattr(aggregator, "_bar_store", fake)
+    monkeypatch.setattr(aggregator.writer, "_store", fake)
     monkeypatch.setattr(aggregator, "_started", True)
     contract = ContractBars("1")
     contract.adopt(datetime.now(ZONE).date(), [Bar(0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0)])
-    monkeypatch.setattr(aggregator, "_contracts", {"1": contract})
+    aggregator._contracts["1"] = contract
     await aggregator._write_if_leading()
     assert fake.written == [5]
 

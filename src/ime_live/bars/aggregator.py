@@ -6,7 +6,6 @@ A standby reads as well and writes nothing. Whoever comes to lead joins what is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import date
 from typing import Final
@@ -14,7 +13,8 @@ from typing import Final
 import structlog
 
 from ime_live.backoff import Backoff
-from ime_live.bars.contract_bars import MINUTE, ContractBars, TradingDay
+from ime_live.bars.bar_writer import CHUNK, WRITE_INTERVAL, BarWriter
+from ime_live.bars.contract_bars import MINUTE, ContractBars
 from ime_live.bars.trade_state import TradeState, read_last, read_message
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import (
@@ -26,10 +26,9 @@ from ime_live.errors import (
 )
 from ime_live.feeds.pipeline.leadership import LEAVING, Leadership, holder_name
 from ime_live.log_limiter import LogLimiter
-from ime_live.monitoring.store_writes import StoreWrites
 from ime_live.settings import BarsSettings, StoreSettings
 from ime_live.status import FeedState, FeedStatus
-from ime_live.store.bar import RECORD, Bar
+from ime_live.store.bar import Bar
 from ime_live.store.bar_store import BarStore, BarWrite
 from ime_live.store.lease import BARS, Lease
 from ime_live.store.pubsub import PubSub
@@ -39,14 +38,6 @@ from ime_live.timezones import TEHRAN, zone_of
 
 log = structlog.get_logger()
 
-WRITE_INTERVAL: Final = 1.0
-"""Seconds between two writes."""
-
-CONFIRM_INTERVAL: Final = 10.0
-"""Seconds within which every contract's last bar is written again, so that a store that has lost
-bars is noticed."""
-
-_CHUNK: Final = 500  # days of contracts that are read at once: about 13 MB at most
 _LONGEST_DELAY: Final = 5.0
 _DAY: Final = 86_400
 
@@ -70,9 +61,23 @@ class BarAggregator:
         self._store = Store(settings)
         connections = self._store.connections
         self._bar_store = BarStore(settings, connections=connections)
+        self._limited = LogLimiter(log, clock=clock)
+        self._contracts: dict[str, ContractBars] = {}
+        self.writer = BarWriter(
+            self._bar_store,
+            self._contracts,
+            keep=settings.bars_days * _DAY,
+            limited=self._limited,
+            clock=clock,
+        )
+        """Writes the bars while this aggregator leads."""
         self._lease = Lease(settings, holder_name(), program=BARS, connections=connections)
         self.leadership = Leadership(
-            self._lease, self.status, on_lead=self._begin, program="bar aggregator", clock=clock
+            self._lease,
+            self.status,
+            on_lead=self.writer.begin,
+            program="bar aggregator",
+            clock=clock,
         )
         self._due = asyncio.Event()
         self._pubsub = PubSub(
@@ -82,11 +87,8 @@ class BarAggregator:
             on_connected=self._due.set,
             on_disconnected=self._on_disconnected,
         )
-        self._contracts: dict[str, ContractBars] = {}
         self._early: dict[str, bytes] = {}
         """The newest message of each contract whose stored bars have not been read yet."""
-        self._changed: dict[tuple[str, date], TradingDay] = {}
-        self._to_confirm: list[str] = []
         self._unread: dict[str, int] = {}
         """The same as `_seen_until` by contract whose stream Redis refuses."""
         self._seen_until: int | None = None
@@ -94,27 +96,15 @@ class BarAggregator:
         self._gaps: list[int] = []
         """When times began from which a played recording may miss states, in microseconds."""
         self._started = False
-        self._begins = True
         self._live = False
         self._since = clock.time_us()
         self.received = 0
         """Number of messages that were received."""
         self.refused = 0
         """Number of states that could not be read."""
-        self.changes = 0
-        """Number of changes of bars, by trades and corrections."""
-        self.written = 0
-        """Number of bars that were written, some of them again."""
-        self.lost = 0
-        """Number of days of a contract that the store had otherwise than they were written."""
-        self.writes = StoreWrites(clock)
-        """How long writes took, and which failed."""
         self.registry_read = 0.0
         """When the contracts were read last, in Unix seconds; 0 for never."""
-        self._written_at = 0.0
-        self._unwritten_since: float | None = None
         self._outage = False
-        self._limited = LogLimiter(log, clock=clock)
 
     @property
     def contracts(self) -> int:
@@ -125,17 +115,6 @@ class BarAggregator:
     def unread(self) -> int:
         """Number of contracts whose stream Redis refuses."""
         return len(self._unread)
-
-    @property
-    def lag(self) -> float:
-        """Seconds since the oldest change that this leader has not written; 0 without one."""
-        since = self._unwritten_since
-        return 0.0 if since is None else max(0.0, self._clock.time() - since)
-
-    @property
-    def written_at(self) -> float:
-        """When bars were written last, in Unix seconds; 0 for never."""
-        return self._written_at
 
     @property
     def connected(self) -> bool:
@@ -214,7 +193,8 @@ class BarAggregator:
         except PayloadError as error:
             self._refuse(contract_id, error)
             return
-        self._note(contract.fold(state, self._seen_until_before(contract, state, self._seen_until)))
+        day = contract.fold(state, self._seen_until_before(contract, state, self._seen_until))
+        self.writer.note(day)
 
     def _on_disconnected(self, error: StoreError) -> None:
         del error
@@ -268,14 +248,14 @@ class BarAggregator:
             contract_id: self._read(contract_id, last) for contract_id, last in states.items()
         }
         new = [i for i in read if i not in self._contracts]
-        for start in range(0, len(new), _CHUNK):
-            await self._load({i: read[i] for i in new[start : start + _CHUNK]})
+        for start in range(0, len(new), CHUNK):
+            await self._load({i: read[i] for i in new[start : start + CHUNK]})
         for contract_id, state in read.items():
             contract = self._contracts.get(contract_id)
             if contract is not None and state is not None:
                 unread = self._unread.pop(contract_id, seen_until)
                 seen = self._seen_until_before(contract, state, unread)
-                self._note(contract.fold(state, seen, stored=True))
+                self.writer.note(contract.fold(state, seen, stored=True))
         for contract_id in [i for i in self._early if i in self._contracts]:
             self._on_message(contract_id, self._early.pop(contract_id))
         if left is not None:
@@ -331,17 +311,7 @@ class BarAggregator:
             error=str(error),
         )
 
-    def _note(self, day: TradingDay | None) -> None:
-        if day is not None:
-            self.changes += 1
-            self._changed[day.contract_id, day.day] = day
-            if self._unwritten_since is None and self.leadership.leads:
-                self._unwritten_since = self._clock.time()
-
     # Writing the bars
-
-    def _begin(self) -> None:
-        self._begins = True
 
     async def _write_often(self) -> None:
         while True:
@@ -349,96 +319,26 @@ class BarAggregator:
             await self._write_if_leading()
 
     async def _write_if_leading(self) -> None:
-        if not self.leadership.leads or not self._started:
-            if not self.leadership.leads:
-                self._begins = True
-                self._unwritten_since = None
-                self._keep_newest()
+        if not self.leadership.leads:
+            self.writer.stand_by()
+            return
+        if not self._started:
             return
         try:
             # While others lead, `leadership.token` is theirs.
-            token = self.leadership.token
-            if self._begins:
-                days = [each.today for each in self._contracts.values() if each.today is not None]
-                await self._join(days)
-                self._begins = False
-            await self._write(token)
+            await self.writer.write(self.leadership.token)
         except FencedError as error:
             self._limited.warning(
                 "this bar aggregator is no longer the leader", key="fenced", error=str(error)
             )
             self.leadership.fenced(error.token)
-            self._begins = True
+            self.writer.stand_by()
         except StoreError as error:
             if not self._outage:  # once per outage
                 log.warning("bars cannot be written", error=str(error))
             self._outage = True
         else:
             self._outage = False
-            self._written_at = self._clock.time()
-            self._unwritten_since = self._written_at if self._changed else None
-
-    def _keep_newest(self) -> None:
-        """Drop former days that are not written yet: on a standby the leader writes them."""
-        for key, day in list(self._changed.items()):
-            contract = self._contracts.get(key[0])
-            if contract is None or contract.today is not day:
-                del self._changed[key]
-
-    async def _join(self, days: Sequence[TradingDay]) -> None:
-        """Merge the stored bars of these days, so that the days can be written as a whole."""
-        for start in range(0, len(days), _CHUNK):
-            part = days[start : start + _CHUNK]
-            stored = await self._bar_store.read([(each.contract_id, each.day) for each in part])
-            for day, bars in zip(part, stored, strict=True):
-                day.adopt(bars)
-                self._note(day)
-
-    async def _write(self, token: int) -> None:
-        due = self._changed | {(d.contract_id, d.day): d for d in self._to_be_confirmed()}
-        self._changed = {}
-        pairs = [(day, write) for day in due.values() if (write := day.to_write()) is not None]
-        try:
-            with self.writes.measured():
-                results = await self._bar_store.write(
-                    [write for _, write in pairs],
-                    token,
-                    self._settings.bars_days * _DAY,
-                )
-        except (StoreError, asyncio.CancelledError):  # a stopped program writes once more
-            self._changed = due | self._changed
-            raise
-        lost: list[TradingDay] = []
-        failure: StoreError | None = None
-        for (day, write), result in zip(pairs, results, strict=True):
-            if result is True:
-                day.note_written(write)
-                self.written += len(write.records) // RECORD
-                continue
-            self._changed.setdefault((day.contract_id, day.day), day)
-            if isinstance(result, StoreError):
-                failure = result if not isinstance(failure, FencedError) else failure
-            else:
-                lost.append(day)
-        if lost:
-            self.lost += len(lost)
-            self._limited.warning(
-                "the store has other bars than were written; writing them again",
-                key="lost",
-                contracts=len(lost),
-            )
-            await self._join(lost)
-        if failure is not None:
-            with self.writes.measured():
-                raise failure
-
-    def _to_be_confirmed(self) -> Iterable[TradingDay]:
-        if not self._to_confirm:
-            self._to_confirm = list(self._contracts)
-        share = max(1, round(len(self._contracts) * WRITE_INTERVAL / CONFIRM_INTERVAL))
-        ids, self._to_confirm = self._to_confirm[:share], self._to_confirm[share:]
-        contracts = (self._contracts[i] for i in ids if i in self._contracts)
-        return [each.today for each in contracts if each.today is not None]
 
 
 async def check_bars(settings: StoreSettings) -> None:

@@ -53,21 +53,25 @@ class BarMetrics:
         )
         yield counter("updates_received", "Messages received from Redis.", bars.received)
         yield counter("bars_refused", "States that could not be read.", bars.refused)
-        yield counter("bars_changed", "Changes of bars, by trades and corrections.", bars.changes)
-        yield counter("bars_written", "Bars that were written, some of them again.", bars.written)
+        yield counter(
+            "bars_changed", "Changes of bars, by trades and corrections.", bars.writer.changes
+        )
+        yield counter(
+            "bars_written", "Bars that were written, some of them again.", bars.writer.written
+        )
         yield counter(
             "bars_restored",
             "Days of a contract that the store had lost or changed, and that were written again.",
-            bars.lost,
+            bars.writer.lost,
         )
         yield gauge(
             "bars_written_seconds",
             "Time at which bars were written last [Unix seconds]; 0 for never, as of a standby.",
-            bars.written_at,
+            bars.writer.written_at,
         )
         yield gauge(
             "bars_lag_seconds",
             "Time since the oldest change that is not written [seconds]; 0 without one.",
-            bars.lag,
+            bars.writer.lag,
         )
-        yield from bars.writes.collect()
+        yield from bars.writer.writes.collect()

@@ -35,13 +35,14 @@ class StoreWrites:
         begin = self._clock.monotonic()
         try:
             yield
-        except FencedError:
-            self.failures["not_leading"] += 1
-            raise
-        except StoreError:
-            self.failures["store"] += 1
+        except StoreError as error:
+            self.count_failure(error)
             raise
         self._seconds.observe(self._clock.monotonic() - begin)
+
+    def count_failure(self, error: StoreError) -> None:
+        """Count a write that failed."""
+        self.failures["not_leading" if isinstance(error, FencedError) else "store"] += 1
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics."""
