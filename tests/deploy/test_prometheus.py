@@ -86,6 +86,11 @@ def test_names_of_metrics_follow_the_conventions(program: str) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
+def test_scrape_configuration_is_one_of_prometheus() -> None:
+    done = _promtool("check", "config", "scrape.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_each_fault_raises_its_alert() -> None:
     assert _promtool("check", "rules", "rules.yaml").returncode == 0
     done = _promtool("test", "rules", "rules_test.yaml")
