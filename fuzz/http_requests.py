@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from random import Random
 from typing import Final
 from zlib import crc32
@@ -13,8 +12,8 @@ from msgspec.structs import replace
 from fuzz.memory_gateway import LIMIT, MemoryGateway, in_loop
 from fuzz.target import FaultError, Target
 from ime_live.gateway.http.request_head import RequestError, RequestHead, read_head
-from ime_live.gateway.http.request_reader import RequestReader
 from tests.support.llhttp import Llhttp
+from tests.support.received import requests_in
 
 _REFUSALS: Final = frozenset({400, 413, 431, 501, 505})
 
@@ -76,20 +75,6 @@ _WORDS: Final = (
 )
 
 
-def _read(pieces: Sequence[bytes]) -> tuple[list[RequestHead], int]:
-    """Return the requests in received bytes, and the status of the refusal after them or 0."""
-    reader = RequestReader(LIMIT)
-    heads: list[RequestHead] = []
-    try:
-        for piece in pieces:
-            reader.feed(piece)
-            while (head := reader.next_request()) is not None:
-                heads.append(head)
-    except RequestError as error:
-        return heads, error.status
-    return heads, 0
-
-
 def _in_pieces(data: bytes) -> list[bytes]:
     """Return the same bytes in some pieces, of which an input always has the same."""
     random = Random(crc32(data))
@@ -99,9 +84,9 @@ def _in_pieces(data: bytes) -> list[bytes]:
 
 def read_requests(data: bytes) -> None:
     """Read requests: alike in any pieces, and as llhttp reads them."""
-    heads, status = _read([data])
+    heads, status = requests_in([data], LIMIT)
     assert status in _REFUSALS | {0}
-    assert _read(_in_pieces(data)) == (heads, status), "other requests in pieces"
+    assert requests_in(_in_pieces(data), LIMIT) == (heads, status), "other requests in pieces"
     for head in heads:
         assert _plain(read_head(_written(head))) == _plain(head), "not the same when written again"
     llhttp = Llhttp(data)
@@ -139,7 +124,7 @@ async def _answer(data: bytes) -> None:
     connection = gateway.connect()
     await gateway.receive(connection, data)
     written = connection.written
-    heads, _ = _read([data])
+    heads, _ = requests_in([data], LIMIT)
     methods = [head.method for head in heads]
     answers = 0
     while written:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from hypothesis import strategies as st
+
+from ime_live.gateway.http.request_head import RequestError, RequestHead
+from ime_live.gateway.http.request_reader import RequestReader
 
 
 def get(*lines: str, target: str = "/", version: str = "1.1") -> bytes:
@@ -65,3 +69,20 @@ def split(received: bytes, data: st.DataObject) -> list[bytes]:
     """The same bytes, in the pieces in which they may arrive."""
     cuts = sorted(data.draw(st.sets(st.integers(0, len(received)))))
     return [received[a:b] for a, b in zip([0, *cuts], [*cuts, len(received)], strict=True)]
+
+
+def requests_in(pieces: Sequence[bytes], limit: int = 2_000) -> tuple[list[RequestHead], int]:
+    """The requests in what is received in these pieces, and the status of the refusal after them.
+
+    The status is 0 if more may follow.
+    """
+    reader = RequestReader(limit)
+    heads: list[RequestHead] = []
+    try:
+        for piece in pieces:
+            reader.feed(piece)
+            while (head := reader.next_request()) is not None:
+                heads.append(head)
+    except RequestError as error:
+        return heads, error.status
+    return heads, 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ime_live.gateway.http.request_reader import RequestReader
-from tests.gateway.http.test_request_reader import LIMIT, requests, status_of
-from tests.support.received import CHUNKED, HOST, get, post
+from tests.gateway.http.test_request_reader import LIMIT, status_of
+from tests.support.received import CHUNKED, HOST, get, post, requests_in
 
 
 class TestBody:
@@ -25,9 +25,9 @@ class TestBody:
     )  # fmt: skip
     def test_body_is_skipped(self, data: bytes) -> None:
         for end in range(len(data)):
-            heads, status = requests([data[:end]])
+            heads, status = requests_in([data[:end]])
             assert (heads, status) == ([], 0), data[:end]
-        heads, status = requests([data + get(HOST, target="/next")])
+        heads, status = requests_in([data + get(HOST, target="/next")])
         assert ([head.path for head in heads], status) == (["/", "/next"], 0)
 
     @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ class TestBody:
         data = post(CHUNKED, body=body)
         # Until its line is whole, a chunk's size may still be one.
         assert status_of(data + b"\r\n\r\n") == 400
-        assert requests([bytes((byte,)) for byte in data + b"\r\n\r\n"]) == ([], 400)
+        assert requests_in([bytes((byte,)) for byte in data + b"\r\n\r\n"]) == ([], 400)
 
     def test_large_body_is_413(self) -> None:
         assert status_of(post(f"Content-Length: {LIMIT}", body=b"x" * LIMIT)) == 200

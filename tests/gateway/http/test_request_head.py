@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from ime_live.gateway.http.request_head import MAX_FIELDS, RequestHead
-from tests.gateway.http.test_request_reader import LIMIT, requests, status_of
-from tests.support.received import HOST, get
+from tests.gateway.http.test_request_reader import LIMIT, status_of
+from tests.support.received import HOST, get, requests_in
 
 
 def one(data: bytes) -> RequestHead:
     """The only request in ``data``."""
-    [head], status = requests([data])
+    [head], status = requests_in([data])
     assert status == 0
     return head
 
@@ -38,9 +38,9 @@ class TestHead:
 
     def test_repeated_fields_are_read_up_to_the_limit(self) -> None:
         lines = ["a:" + "x" * 8] * (MAX_FIELDS - 1)
-        [head], _ = requests([get(HOST, *lines)], limit=200_000)
+        [head], _ = requests_in([get(HOST, *lines)], limit=200_000)
         assert len(head.fields[b"a"]) == 10 * (MAX_FIELDS - 1) - 2
-        assert requests([get(HOST, *lines, "b:")], limit=200_000) == ([], 431)
+        assert requests_in([get(HOST, *lines, "b:")], limit=200_000) == ([], 431)
 
     def test_target_that_is_not_ascii_is_percent_encoded(self) -> None:
         target = "/\u0633?\u06a9".encode()
@@ -134,11 +134,11 @@ class TestHead:
         lines = b"\r\n" * (LIMIT // 2)
         size = -(-len(lines) // pieces)
         parts = [lines[at : at + size] for at in range(0, len(lines), size)]
-        assert requests(parts) == ([], 400)
+        assert requests_in(parts) == ([], 400)
 
     def test_empty_lines_are_counted_for_each_request(self) -> None:
         some = b"\r\n" * (LIMIT // 2 - 1)
-        heads, status = requests([some + get(HOST)] * 3)
+        heads, status = requests_in([some + get(HOST)] * 3)
         assert (len(heads), status) == (3, 0)
 
     @pytest.mark.parametrize(

@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ime_live.gateway.http.request_head import RequestError, RequestHead
 from ime_live.gateway.http.request_reader import RequestReader
 from tests.support.llhttp import Llhttp
-from tests.support.received import CHUNKED, HOST, RECEIVED, get, post, split
+from tests.support.received import CHUNKED, HOST, RECEIVED, get, post, requests_in, split
 
 LIMIT = 2_000
 
 
-def requests(pieces: Sequence[bytes], limit: int = LIMIT) -> tuple[list[RequestHead], int]:
-    """The requests in what is received in these pieces, and the status of the refusal after them.
-
-    The status is 0 if more may follow.
-    """
-    reader = RequestReader(limit)
-    heads: list[RequestHead] = []
-    try:
-        for piece in pieces:
-            reader.feed(piece)
-            while (head := reader.next_request()) is not None:
-                heads.append(head)
-    except RequestError as error:
-        return heads, error.status
-    return heads, 0
-
-
 def status_of(data: bytes) -> int:
     """With what the only request in ``data`` is refused; 200 if it is not."""
-    heads, status = requests([data])
+    heads, status = requests_in([data])
     return status or (200 if heads else 0)
 
 
@@ -50,14 +31,14 @@ class TestLimit:
         assert status_of(get(HOST, target="/" + "x" * LIMIT)) == 431
 
     def test_limit_is_of_each_request(self) -> None:
-        heads, status = requests([get(HOST, "X: " + "x" * (LIMIT - 100)) * 5])
+        heads, status = requests_in([get(HOST, "X: " + "x" * (LIMIT - 100)) * 5])
         assert (len(heads), status) == (5, 0)
 
     @pytest.mark.parametrize("data", [b"GET /" + b"x" * LIMIT, get(HOST)[:-2] + b"X: y" * LIMIT])
     def test_endless_head_is_431(self, data: bytes) -> None:
-        assert requests([bytes((byte,)) for byte in data[:LIMIT]]) == ([], 0)
-        assert requests([bytes((byte,)) for byte in data]) == ([], 431)
-        assert requests([data]) == ([], 431)
+        assert requests_in([bytes((byte,)) for byte in data[:LIMIT]]) == ([], 0)
+        assert requests_in([bytes((byte,)) for byte in data]) == ([], 431)
+        assert requests_in([data]) == ([], 431)
 
 
 def test_rest_behind_a_request_is_left_as_it_came() -> None:
@@ -75,14 +56,14 @@ def test_rest_behind_a_request_is_left_as_it_came() -> None:
 @given(RECEIVED, st.data())
 def test_split_requests_are_read_alike(received: bytes, data: st.DataObject) -> None:
     pieces = split(received, data)
-    assert requests(pieces, limit=150) == requests([received], limit=150)
+    assert requests_in(pieces, limit=150) == requests_in([received], limit=150)
 
 
 @given(RECEIVED)
 @example(b"GET / HTTP/1.1\r\nHost: t\r\n\r\n" * 3)
 @example(post(CHUNKED, body=b"3\r\nabc\r\n0\r\nX: y\r\n\r\n") + get(HOST))
 def test_every_request_is_one_for_llhttp_too(received: bytes) -> None:
-    heads, _ = requests([received])
+    heads, _ = requests_in([received])
     theirs = Llhttp(received).requests
     for head in heads:
         if "%FF" in head.path + head.query:
