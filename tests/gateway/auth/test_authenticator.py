@@ -8,11 +8,10 @@ import hmac
 import json
 import traceback
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -27,22 +26,17 @@ from ime_live.gateway.auth.authenticator import (
 from ime_live.gateway.auth.identity import ANONYMOUS, Identity, Refusal
 from ime_live.gateway.auth.signed_token import MAX_TOKEN_BYTES, Key, SignedToken
 from tests.support.clock import FakeClock
-
-NOW = 1_780_000_000.0
-SECRET = "a secret of the tests, 32 bytes and more"
-CLAIMS = {"sub": "desk-7", "exp": NOW + 60}
-
-RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-EC_KEY = ec.generate_private_key(ec.SECP256R1())
-ED_KEY = ed25519.Ed25519PrivateKey.generate()
-SIGNERS: dict[str, Any] = {"HS256": SECRET, "RS256": RSA_KEY, "ES256": EC_KEY, "EdDSA": ED_KEY}
-KEYS = {
-    "HS256": Key(SECRET.encode()),
-    "RS256": Key(RSA_KEY.public_key()),
-    "ES256": Key(EC_KEY.public_key()),
-    "EdDSA": Key(ED_KEY.public_key()),
-}
-TOKEN = jwt.encode(CLAIMS, SECRET)
+from tests.support.token_keys import (
+    CLAIMS,
+    EC_KEY,
+    ED_KEY,
+    KEYS,
+    NOW,
+    RSA_KEY,
+    SECRET,
+    SIGNERS,
+    TOKEN,
+)
 
 
 class GivenKeys:

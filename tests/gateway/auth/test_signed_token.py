@@ -8,28 +8,14 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ime_live.errors import AuthenticationError
 from ime_live.gateway.auth.signed_token import Key, SignedToken
-
-NOW = 1_780_000_000.0
-SECRET = "a secret of the tests, 32 bytes and more"
-CLAIMS = {"sub": "desk-7", "exp": NOW + 60}
-
-RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-EC_KEY = ec.generate_private_key(ec.SECP256R1())
-ED_KEY = ed25519.Ed25519PrivateKey.generate()
-KEYS = {
-    "HS256": Key(SECRET.encode()),
-    "RS256": Key(RSA_KEY.public_key()),
-    "ES256": Key(EC_KEY.public_key()),
-    "EdDSA": Key(ED_KEY.public_key()),
-}
-TOKEN = jwt.encode(CLAIMS, SECRET)
+from tests.support.token_keys import EC_KEY, ED_KEY, KEYS, RSA_KEY, SECRET, TOKEN
 
 
 class TestKey:
