@@ -29,7 +29,7 @@ _GRACE: Final = 60.0  # seconds that atheris may need for its start and for one 
 
 
 class Search(Struct):
-    """What a search has tried and found.
+    """The inputs that a search has tried, and the faults that it has found.
 
     Attributes:
         inputs: number of inputs.

@@ -158,7 +158,7 @@ class MemoryGateway(Process):
 
 
 class _RestContext:
-    """What REST calls read, in place of a store."""
+    """The data of REST calls, in place of a store."""
 
     def __init__(self) -> None:
         self.registry = REGISTRY

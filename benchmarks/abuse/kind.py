@@ -65,7 +65,7 @@ class Target:
 
 
 Pieces = Callable[[Target, int], Iterator[bytes]]
-"""What the connection with a number sends, piece by piece; an empty piece closes it."""
+"""The bytes that the connection with a number sends, piece by piece; an empty piece closes it."""
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class Plan(Struct, frozen=True):
 
 
 class Phase(Struct):
-    """What the observers saw during one phase. Times in microseconds, sizes in bytes.
+    """Measurements of the observers during one phase. Times in microseconds, sizes in bytes.
 
     Attributes:
         p50: latency.

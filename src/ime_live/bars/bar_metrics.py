@@ -11,7 +11,7 @@ from ime_live.monitoring.families import counter, gauge
 
 
 class BarMetrics:
-    """What a bar aggregator tells Prometheus; see `ime_live.monitoring.monitor.Monitored`."""
+    """The metrics of a bar aggregator; see `ime_live.monitoring.monitor.Monitored`."""
 
     def __init__(self, aggregator: BarAggregator) -> None:
         """Take the aggregator."""

@@ -171,7 +171,7 @@ class Metrics:
             registry=registry,
         )
         self.program = ProgramMetrics(registry, "version", "commit", "fanout")
-        """What every program measures of itself."""
+        """The metrics that every program has."""
         for reason in ("equal", "stale", "malformed"):
             self._dropped_total.labels(reason)
         for reason in (*REASONS, "draining", "origin", "authentication", "contracts"):

@@ -1,1 +1,1 @@
-"""What programs measure of themselves for Prometheus, and the port of those without clients."""
+"""The metrics that all programs have, and the port of programs without clients."""

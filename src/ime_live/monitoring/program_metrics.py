@@ -1,4 +1,4 @@
-"""What every program measures of itself: its build, its event loop, its log and its process."""
+"""The metrics that every program has: of its build, event loop, log and process."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _TIMES: Final = re.compile(rb"([0-9]{1,11}) ([0-9]{1,11})")
 
 
 class RevokedBy(StrEnum):
-    """What a revocation names."""
+    """The kinds of names that a revocation may have."""
 
     TOKEN_ID = "jti"  # noqa: S105 - the name of a claim
     SUBJECT = "sub"

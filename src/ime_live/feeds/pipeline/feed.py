@@ -122,7 +122,7 @@ class Feed:
 
     @property
     def totals(self) -> Totals:
-        """What was read and published."""
+        """How much was read and published."""
         return self._ingest.totals
 
     def status(self) -> FeedStatus:

@@ -18,7 +18,7 @@ SOURCES: Final = ("webSockets", "serverSentEvents", "longPolling", "polling")
 
 
 class FeedMetrics:
-    """What a feed tells Prometheus; see `ime_live.monitoring.monitor.Monitored`."""
+    """The metrics of a feed; see `ime_live.monitoring.monitor.Monitored`."""
 
     def __init__(self, feed: Feed, writer: FencedWriter) -> None:
         """Take the feed, and the writer that it publishes by."""
