@@ -8,6 +8,7 @@ import gc
 import importlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
@@ -41,6 +42,11 @@ settings.load_profile("quick")  # continuous integration gives --hypothesis-prof
 # of pytest's own would rewrite the assertions of all tests again: 10 s.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A shell without job control starts background processes with SIGINT ignored, which those of the
+# tests would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests that run whole processes come first: else a worker that got the last of them would go on
 # alone for minutes. (pytest-xdist would put files with few tests last: those are the slow ones.)
