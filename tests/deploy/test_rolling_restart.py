@@ -16,14 +16,14 @@ from benchmarks.rolling_restart.load import RollingRestart, most_within
 from benchmarks.rolling_restart.outcome import END, START, Outcome, with_figures
 from ime_live.local.embedded import EmbeddedValkey
 from tests.deploy.conftest import Site
-from tests.support.marks import thorough
 from tests.support.tls import TlsProxy
 
 CLIENTS = 100
 SPREAD = 2.0
 
 
-@pytest.mark.parametrize("kind", ["haproxy", thorough("nginx")])
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", ["haproxy", "nginx"])
 async def test_rolling_restart_misses_no_state(kind: str, tls: TlsProxy, tmp_path: Path) -> None:
     options = ("--shutdown-grace", "2.5", "--shutdown-spread", str(SPREAD))
     with EmbeddedValkey() as valkey:
