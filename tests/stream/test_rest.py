@@ -314,7 +314,7 @@ async def test_rest_funds_are_in_none_of_the_documented_markets(
     await register(backend.url, fund)
     found: dict[str, list[str]] = {}
     async with asyncio.timeout(PATIENCE):
-        while not found.get(Market.FUND):
+        while fund.contract_name not in found.get(Market.FUND, []):
             for market in Market:
                 answer = ask(gateway, "/static/data/contract/search", market=market)
                 found[market] = [each["contractName"] for each in answer.json()["Data"]]
