@@ -158,8 +158,9 @@ class KeptValkey:
             "unixsocket": str(socket_path),
             "unixsocketperm": "600",
             "dir": str(data),
-            # Writes go to the file at once, so a killed Valkey loses nothing, and to the disk each
-            # second, so a power failure costs a second. The feed then publishes all states again.
+            # Writes go to the disk each second. While that takes long, Valkey keeps newer writes in
+            # memory, for two seconds at most: this is what a kill or a power failure can cost. The
+            # feed then publishes all states again.
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",
