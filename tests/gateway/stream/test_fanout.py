@@ -8,6 +8,7 @@ import gc
 import itertools
 import os
 import random
+import select
 import socket
 import struct
 import subprocess
@@ -79,10 +80,11 @@ class Client:
         return b"".join(parts)
 
     def fill(self) -> None:
-        """Write until the socket takes nothing more."""
-        with suppress(BlockingIOError):
-            while True:
-                self.ours.send(LARGE)
+        """Write until the socket takes nothing more, even when the kernel has moved its data."""
+        while select.select([], [self.ours], [], 0.02)[1]:
+            with suppress(BlockingIOError):
+                while True:
+                    self.ours.send(LARGE)
 
     def reset(self) -> None:
         """Let the peer reset the connection."""
