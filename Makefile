@@ -16,11 +16,11 @@ help:
 demo: $(VENV)/demo
 	@exec $(BIN)/ime-live demo $(ARGS)
 
-# In two processes for each core, eight at most: they wait most of their time for other processes.
+# In three processes for each core, eight at most: they wait most of their time for other processes.
 # A file's tests stay together, and share their servers.
 test: $(VENV)/dev
 	$(BIN)/python -m pytest --dist=loadfile --no-loadscope-reorder --numprocesses=$$($(BIN)/python \
-		-c 'import os; print(min(8, 2 * (os.cpu_count() or 1)))') $(ARGS)
+		-c 'import os; print(min(8, 3 * (os.cpu_count() or 1)))') $(ARGS)
 
 # As continuous integration does: more values, and five times as many examples. Some seven minutes.
 test-thorough: override ARGS += -m "not long" --hypothesis-profile=thorough

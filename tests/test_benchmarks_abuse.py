@@ -82,6 +82,7 @@ def attacked() -> Iterator[Attacked]:
             running.stop()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_gateway_answers_abuse_and_observers_lose_nothing(attacked: Attacked, kind: Kind) -> None:
     abusers = attacked.attack(kind)

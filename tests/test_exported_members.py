@@ -264,6 +264,7 @@ def test_streaming_needs_only_the_base(demo: str) -> None:
     assert done.stdout.splitlines()[1] == "[]"
 
 
+@pytest.mark.thorough
 def test_streaming_needs_no_tz_database(demo: str) -> None:
     done = with_the_base_only(STREAMING.replace("DEMO", demo), PYTHONTZPATH="")
     assert (done.returncode, done.stderr) == (0, "")

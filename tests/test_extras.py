@@ -119,6 +119,7 @@ def run_with(extra: str, program: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("extra", "program"),
     [

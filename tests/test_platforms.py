@@ -133,6 +133,7 @@ async def test_commands_say_on_windows_that_they_need_another_system() -> None:
     )
 
 
+@pytest.mark.thorough
 async def test_server_needs_nothing_that_macos_lacks() -> None:
     assert await run(MACOS) == ""
 

@@ -77,6 +77,7 @@ def need_compiler() -> None:
         pytest.skip(reason)
 
 
+@pytest.mark.thorough
 def test_wheel_holds_every_file_of_the_package_and_the_extension(tmp_path: Path) -> None:
     need_compiler()
     wheel = build(tmp_path)
@@ -124,6 +125,7 @@ def test_editable_installation_has_the_extension_beside_its_source(
     assert not (root / "src" / EXTENSION).exists()
 
 
+@pytest.mark.thorough
 def test_sdist_holds_the_source_of_the_extension_and_the_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -323,6 +323,7 @@ def test_live_values_survive_the_environment_file(tmp_path: Path, value: str) ->
     assert env_file.variables_of(file) == {"NAME": value, "OTHER": "1"}
 
 
+@pytest.mark.thorough
 async def test_hangup_of_up_reloads_its_processes(
     tmp_path: Path, hub: Hub, eventually: Eventually
 ) -> None:

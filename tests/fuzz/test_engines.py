@@ -84,6 +84,7 @@ def test_growth_finds_a_fault_of_a_long_input() -> None:
     assert len(data) <= MAX_INPUT
 
 
+@pytest.mark.thorough
 def test_search_without_a_fault_ends_in_time() -> None:
     for engine in (at_random, by_growth):
         search = engine(target(Reader(b"?" * 99)), [], 0.2, 1)
@@ -140,6 +141,7 @@ def test_repeated_input_has_the_size() -> None:
         assert 900 < len(repeated(b"abcdefghij", Random(number), 1_000)) <= 1_000
 
 
+@pytest.mark.thorough
 def test_runner_replays_an_input_and_names_the_fault(tmp_path: Path) -> None:
     file = tmp_path / "input"
     file.write_bytes(b"search?market=IMEOption")

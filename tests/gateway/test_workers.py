@@ -122,7 +122,9 @@ def ended(program: Running, *numbers: signal.Signals) -> str:
     return said
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, thorough(signal.SIGTERM), signal.SIGSTOP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, *map(thorough, (signal.SIGTERM, signal.SIGSTOP))]
+)
 def test_worker_that_died_or_stopped_is_replaced(tmp_path: Path, number: signal.Signals) -> None:
     with running(tmp_path, "good") as program:
         [first, second] = program.pids()
@@ -188,6 +190,7 @@ def test_sighup_reaches_all_workers_and_their_successors_begin_with_it(tmp_path:
         assert len(program.pids()) == 3
 
 
+@pytest.mark.thorough
 def test_sighup_that_cannot_be_handled_ends_nothing(tmp_path: Path) -> None:
     with running(tmp_path, "hangs") as program:
         program.pids()

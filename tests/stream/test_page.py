@@ -538,10 +538,8 @@ async def test_targets_are_large_enough_for_a_finger(page: Page, gateway: Gatewa
     await page.command("Emulation.clearDeviceMetricsOverride")
 
 
-@pytest.mark.parametrize(
-    "guard",
-    [pytest.param(False, id="open", marks=pytest.mark.thorough), pytest.param(True, id="guarded")],
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("guard", [False, True], ids=["open", "guarded"])
 async def test_programs_of_the_page_run(
     page: Page,
     gateway: Gateway,

@@ -14,6 +14,7 @@ import pytest
 from ime_live.gateway.auth.tokens import create_token
 from tests.stream.conftest import SECRET, Market, Serve
 from tests.stream.harness import PATIENCE, Gateway
+from tests.support.marks import thorough
 
 NEW_SECRET = "another secret of the tests, long enough for HS256"
 
@@ -51,7 +52,7 @@ class Reloaded:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, thorough(2)])
 async def test_hangup_reloads_limits_keys_and_log_level(
     serve: Serve, market: Market, tmp_path: Path, workers: int
 ) -> None:

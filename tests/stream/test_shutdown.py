@@ -15,6 +15,7 @@ from websockets.exceptions import InvalidStatus
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve
 from tests.stream.harness import PATIENCE, Gateway, RawClient, closed, receive
+from tests.support.marks import thorough
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]
@@ -87,7 +88,7 @@ async def test_readiness_fails_before_streams_are_refused_and_closed(
     assert [line["streams"] for line in gateway.events("draining")] == [2]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, thorough(2)])
 async def test_drained_gateway_answers_until_it_is_stopped(
     serve: Serve, market: Market, workers: int, eventually: Eventually
 ) -> None:

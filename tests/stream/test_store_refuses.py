@@ -92,7 +92,7 @@ async def current(client: Any) -> bool:  # noqa: ANN401
             return said
 
 
-@pytest.mark.parametrize("refusing", [busy, no_permission, master_down])
+@pytest.mark.parametrize("refusing", [thorough(busy), no_permission, master_down])
 async def test_error_of_the_store_is_503_and_not_current(
     serve: Serve,
     tmp_path: Path,

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -32,13 +32,11 @@ from ime_live.gateway.auth.jwks import (
 from ime_live.gateway.auth.keys import Keyring
 from ime_live.gateway.auth.signed_token import Key
 from tests.support.clock import FakeClock
+from tests.support.token_keys import EC_KEY, ED_KEY, RSA_KEY
 
 Jwk = dict[str, object]
 
-RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OTHER_RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-EC_KEY = ec.generate_private_key(ec.SECP256R1())
-ED_KEY = ed25519.Ed25519PrivateKey.generate()
 
 
 def jwk(algorithm: str, key: object, **more: object) -> Jwk:

@@ -27,13 +27,11 @@ from ime_live.gateway.auth.identity import ANONYMOUS, Identity
 from ime_live.gateway.auth.keys import Keyring, authenticator_from, keyring_from
 from ime_live.settings import AuthMode, AuthSettings
 from tests.support.clock import FakeClock
+from tests.support.token_keys import EC_KEY, ED_KEY, RSA_KEY
 
 NOW = 1_780_000_000.0
 SECRET = "a secret of the tests, 32 bytes and more"
 
-RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-EC_KEY = ec.generate_private_key(ec.SECP256R1())
-ED_KEY = ed25519.Ed25519PrivateKey.generate()
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 Write = Callable[[bytes], str]
