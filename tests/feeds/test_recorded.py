@@ -5,9 +5,10 @@ They are no part of the repository; without them these tests are skipped.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 
 import pytest
@@ -185,13 +186,17 @@ def test_recorded_trades_are_inside_the_allowed_range() -> None:
                     assert day.high_price <= prices.max_allowed_price
 
 
-def test_recorded_board_takes_a_few_milliseconds() -> None:
+def test_recorded_board_is_read_in_few_times_the_time_of_its_json() -> None:
     line = (CAPTURE / "1400-11-18T1415.ndjson").read_bytes()
-    best = min(_seconds_for(line) for _ in range(5))
-    assert best < 0.05  # 92 contracts; 3 ms where this was written, ten times that is a mistake
+    # 5 times where this was written, for 92 contracts; ten times that is a mistake.
+    assert _cpu_seconds(lambda: read_frame(line)) < 50 * _cpu_seconds(lambda: json.loads(line))
 
 
-def _seconds_for(line: bytes) -> float:
-    began = time.perf_counter()
-    read_frame(line)
-    return time.perf_counter() - began
+def _cpu_seconds(call: Callable[[], object]) -> float:
+    """The least of five calls."""
+    durations = []
+    for _ in range(5):
+        began = time.thread_time()
+        call()
+        durations.append(time.thread_time() - began)
+    return min(durations)
