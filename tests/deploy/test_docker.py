@@ -10,7 +10,7 @@ import typer.main
 import yaml  # type: ignore[import-untyped] # it has no types, nor do we need them
 
 from ime_live.cli import app
-from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT
+from ime_live.gateway.http.lingering import CLOSE_TIMEOUT
 from ime_live.settings import AuthMode, GatewaySettings
 from tests.deploy.conftest import DEPLOY
 

@@ -12,7 +12,7 @@ import pytest
 import typer.main
 
 from ime_live.cli import app
-from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT
+from ime_live.gateway.http.lingering import CLOSE_TIMEOUT
 from ime_live.settings import AuthMode, GatewaySettings, UpSettings
 from tests.deploy.conftest import DEPLOY
 

@@ -18,6 +18,7 @@ from ime_live.contracts import Contract
 from ime_live.gateway.auth.authenticator import NoAuthenticator
 from ime_live.gateway.auth.cors import Cors, Origins
 from ime_live.gateway.drain import Drain
+from ime_live.gateway.http.lingering import SlowReader
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.limits.client_address import ClientAddresses
 from ime_live.gateway.limits.request_memory import RequestMemory
@@ -29,7 +30,6 @@ from ime_live.gateway.stream import fanout
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
-from ime_live.gateway.stream.lingering import SlowReader
 from ime_live.gateway.stream.open_streams import OpenStreams
 from ime_live.log_limiter import LogLimiter
 from ime_live.registry import Registry

@@ -12,8 +12,8 @@ from starlette.types import ASGIApp
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.gateway.api_docs.pages import routes_of
 from ime_live.gateway.gateway import Gateway
+from ime_live.gateway.http_protocol import CONTEXT
 from ime_live.gateway.rest.routes import http_app
-from ime_live.gateway.stream.http_protocol import CONTEXT
 from ime_live.gateway.web.static_files import module_routes, page_routes
 from ime_live.settings import GatewaySettings
 
@@ -22,7 +22,7 @@ GATEWAY: Final = "gateway"
 
 
 class Application:
-    """The ASGI application of one process; streams bypass it, see `gateway.stream`."""
+    """The ASGI application of one process; streams bypass it, see `gateway.http_protocol`."""
 
     def __init__(self, settings: GatewaySettings, clock: Clock = SYSTEM_CLOCK) -> None:
         self._settings = settings

@@ -21,6 +21,7 @@ from ime_live.gateway.auth.cors import Cors, Origins
 from ime_live.gateway.auth.keys import authenticator_from
 from ime_live.gateway.auth.revocations import Revocations
 from ime_live.gateway.drain import Drain, DrainState
+from ime_live.gateway.http.lingering import SlowReader
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.limits.client_address import ClientAddresses
@@ -37,7 +38,6 @@ from ime_live.gateway.stream import fanout
 from ime_live.gateway.stream.context import EVENT_OVERLAP, GatewayContext
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
-from ime_live.gateway.stream.lingering import SlowReader
 from ime_live.gateway.stream.live_selections import LiveSelections
 from ime_live.gateway.stream.open_streams import OpenStreams
 from ime_live.gateway.tasks import keep_running

@@ -30,11 +30,11 @@ from ime_live.errors import SettingsError
 from ime_live.gateway.app import GATEWAY, Application
 from ime_live.gateway.auth.keys import authenticator_from, check_key_url
 from ime_live.gateway.gateway import Gateway
+from ime_live.gateway.http.lingering import CLOSE_TIMEOUT
+from ime_live.gateway.http_protocol import CONTEXT, HttpProtocol
 from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE
 from ime_live.gateway.pid_file import PidFile
 from ime_live.gateway.stream.context import GatewayContext
-from ime_live.gateway.stream.http_protocol import CONTEXT, HttpProtocol
-from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT
 from ime_live.gateway.workers import WorkerHeartbeat, Workers
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging

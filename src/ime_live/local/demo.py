@@ -26,8 +26,8 @@ from ime_live.bars.aggregator import BarAggregator
 from ime_live.errors import FeedError
 from ime_live.feeds.pipeline.leadership import Leadership, holder_name
 from ime_live.gateway.auth.tokens import create_token
+from ime_live.gateway.http_protocol import CONTEXT
 from ime_live.gateway.server import GatewayConfig, GatewayServer, limit_connections
-from ime_live.gateway.stream.http_protocol import CONTEXT
 from ime_live.local.demo_market import DemoMarket, market_of
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.local.playback import OnGap

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from ime_live.gateway.stream.http_protocol import CONTEXT
-from tests.gateway.stream.test_http_protocol import Receive, Send, Server, answer, answers, closing
+from ime_live.gateway.http_protocol import CONTEXT
+from tests.gateway.test_http_protocol import Receive, Send, Server, answer, answers, closing
 from tests.support.received import HOST, get
 
 

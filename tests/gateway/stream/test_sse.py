@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from ime_live.gateway.http.lingering import LingeringClose
 from ime_live.gateway.http.request_head import read_head
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.stream.connection import Connection
-from ime_live.gateway.stream.lingering import LingeringClose
 from ime_live.gateway.stream.sse import EventCodec
 from tests.gateway.stream.test_websocket import Accepted
 from tests.support.gateway_connections import Process, Transport

@@ -15,9 +15,9 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
 from ime_live.gateway.auth.identity import Identity
+from ime_live.gateway.http.lingering import CLOSE_TIMEOUT, LingeringClose
 from ime_live.gateway.http.request_head import RequestHead, read_head
 from ime_live.gateway.stream.connection import Connection
-from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT, LingeringClose
 from ime_live.gateway.stream.websocket import WebSocketCodec
 from tests.support.gateway_connections import Process, Transport
 from tests.support.received import split

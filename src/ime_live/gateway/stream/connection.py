@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from ime_live.errors import AuthenticationError, CloseCode, LimitError, RefusedError
 from ime_live.gateway.auth.identity import Identity
+from ime_live.gateway.http.lingering import CLOSE_TIMEOUT, LingeringClose
+from ime_live.gateway.http.peer import acknowledged_bytes, peer_of
 from ime_live.gateway.http.request_head import RequestHead
 from ime_live.gateway.limits.stream_limits import Permit
-from ime_live.gateway.peer import acknowledged_bytes, peer_of
 from ime_live.gateway.query.stream_query import (
     TOO_MANY_CONTRACTS,
     StreamRequest,
@@ -28,7 +29,6 @@ from ime_live.gateway.query.stream_query import (
 from ime_live.gateway.stream.codec import ABNORMAL, Codec
 from ime_live.gateway.stream.commands import CommandQueue
 from ime_live.gateway.stream.context import GatewayContext
-from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT, LingeringClose
 from ime_live.gateway.stream.subscription import Subscription
 
 # Identifies a process in the logs of a machine, with the number of a connection in the process.

@@ -14,6 +14,7 @@ from ime_live.clock import Clock
 from ime_live.gateway.auth.authenticator import Authenticator
 from ime_live.gateway.auth.cors import Cors, Origins
 from ime_live.gateway.drain import Drain
+from ime_live.gateway.http.lingering import SlowReader
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.limits.client_address import ClientAddresses
@@ -25,7 +26,6 @@ from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rate_limit import Rate
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
-from ime_live.gateway.stream.lingering import SlowReader
 from ime_live.gateway.stream.live_selections import LiveSelections
 from ime_live.gateway.stream.open_streams import OpenStreams
 from ime_live.gateway.upstream.contract_cache import ContractCache

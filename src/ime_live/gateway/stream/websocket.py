@@ -18,6 +18,7 @@ from websockets.protocol import Event, Protocol, Side, State
 
 from ime_live.errors import CloseCode, LimitError, RefusedError
 from ime_live.gateway.auth.authenticator import find_token
+from ime_live.gateway.http.lingering import QUIET
 from ime_live.gateway.http.request_head import RequestHead
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.contract_ref import By
@@ -25,7 +26,6 @@ from ime_live.gateway.query.http_errors import headers_of
 from ime_live.gateway.query.stream_query import EVENTS_ROOT, StreamRequest, endpoint_of
 from ime_live.gateway.stream.codec import ABNORMAL, RunningStream
 from ime_live.gateway.stream.context import GatewayContext
-from ime_live.gateway.stream.lingering import QUIET
 
 # A client's answer to our empty ping: a masked frame without a payload.
 _EMPTY_PONG: Final = b"\x8a\x80"

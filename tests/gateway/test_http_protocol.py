@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ime_live.gateway.http.lingering import LingeringClose
+from ime_live.gateway.http_protocol import CONTEXT, HttpProtocol
 from ime_live.gateway.stream.connection import Connection
-from ime_live.gateway.stream.http_protocol import CONTEXT, HttpProtocol
-from ime_live.gateway.stream.lingering import LingeringClose
 from tests.support.gateway_connections import Process, Transport
 from tests.support.received import HOST, RECEIVED, get, post, split
 

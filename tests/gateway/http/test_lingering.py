@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT
-from tests.gateway.stream.test_http_protocol import (
+from ime_live.gateway.http.lingering import CLOSE_TIMEOUT
+from tests.gateway.test_http_protocol import (
     LIMIT,
     Receive,
     Send,

@@ -15,16 +15,16 @@ from ime_live.errors import RefusedError
 from ime_live.gateway.auth.cors import FOREIGN_ORIGIN
 from ime_live.gateway.drain import DrainState
 from ime_live.gateway.http.asgi_exchange import STATUS_LINES, Exchange, scope_of
+from ime_live.gateway.http.lingering import LingeringClose
+from ime_live.gateway.http.peer import peer_of
 from ime_live.gateway.http.request_head import RequestError, RequestHead
 from ime_live.gateway.http.request_reader import RequestReader
 from ime_live.gateway.limits.stream_limits import Permit
-from ime_live.gateway.peer import peer_of
 from ime_live.gateway.query.http_errors import headers_of, status_of
 from ime_live.gateway.query.stream_query import EVENTS_ROOT, endpoint_of
 from ime_live.gateway.stream.codec import Codec
 from ime_live.gateway.stream.connection import Connection
 from ime_live.gateway.stream.context import GatewayContext
-from ime_live.gateway.stream.lingering import LingeringClose
 from ime_live.gateway.stream.sse import EventCodec
 from ime_live.gateway.stream.websocket import WebSocketCodec
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from ime_live.gateway.peer import acknowledged_bytes, peer_of
+from ime_live.gateway.http.peer import acknowledged_bytes, peer_of
 
 
 async def test_peer_is_named_by_address_and_port() -> None:
