@@ -20,8 +20,8 @@ from ime_live.gateway.api_docs.pages import routes_of
 from ime_live.gateway.auth.authenticator import NoAuthenticator
 from ime_live.gateway.auth.cors import Cors
 from ime_live.gateway.http_protocol import CONTEXT, HttpProtocol
+from ime_live.gateway.limits.rate_limit import RequestLimit
 from ime_live.gateway.query.diagnostics import Diagnostics
-from ime_live.gateway.rate_limit import RequestLimit
 from ime_live.gateway.rest.admission import Admission
 from ime_live.gateway.rest.handlers import Handlers
 from ime_live.gateway.rest.routes import http_app

@@ -17,9 +17,9 @@ from ime_live.contracts import Contract, Market
 from ime_live.errors import CloseCode, RefusedError, StoreError
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.hub.contract_ref import By
+from ime_live.gateway.limits.rate_limit import RequestLimit
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.query.stream_query import NOT_COVERED
-from ime_live.gateway.rate_limit import RequestLimit
 from ime_live.gateway.rest.admission import Admission
 from ime_live.gateway.rest.bodies import Data, Section
 from ime_live.gateway.rest.handlers import Handlers

@@ -16,8 +16,8 @@ import pytest
 from ime_live.contracts import Contract
 from ime_live.errors import CloseCode, LimitError, RefusedError, StoreError
 from ime_live.gateway.auth.authenticator import NoAuthenticator
+from ime_live.gateway.limits.rate_limit import RequestLimit
 from ime_live.gateway.query.diagnostics import Diagnostics
-from ime_live.gateway.rate_limit import RequestLimit
 from ime_live.gateway.rest.admission import Admission
 from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.rest.status_report import StatusHandler

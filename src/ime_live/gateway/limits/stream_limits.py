@@ -13,7 +13,7 @@ from typing import Final
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import LimitError
 from ime_live.gateway.limits.client_address import group_of
-from ime_live.gateway.rate_limit import Rate, RequestLimit
+from ime_live.gateway.limits.rate_limit import Rate, RequestLimit
 from ime_live.settings.limits import LimitSettings
 
 _RETRY_AFTER: Final = (2.0, 10.0)

@@ -11,8 +11,8 @@ from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import LimitError, RefusedError
 from ime_live.gateway.auth.authenticator import Authenticator, find_token
 from ime_live.gateway.auth.identity import ANONYMOUS, Identity
+from ime_live.gateway.limits.rate_limit import RequestLimit
 from ime_live.gateway.query.diagnostics import Diagnostics
-from ime_live.gateway.rate_limit import RequestLimit
 from ime_live.gateway.rest.request import RestRequest
 
 # Reading and writing this many more contracts takes about as long as the rest of a request.

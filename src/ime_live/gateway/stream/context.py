@@ -18,12 +18,12 @@ from ime_live.gateway.http.lingering import SlowReader
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.limits.client_address import ClientAddresses
+from ime_live.gateway.limits.rate_limit import Rate
 from ime_live.gateway.limits.request_memory import RequestMemory
 from ime_live.gateway.limits.stream_limits import StreamLimits
 from ime_live.gateway.limits.work_queue import WorkQueue
 from ime_live.gateway.metrics import Metrics
 from ime_live.gateway.query.diagnostics import Diagnostics
-from ime_live.gateway.rate_limit import Rate
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
 from ime_live.gateway.stream.live_selections import LiveSelections

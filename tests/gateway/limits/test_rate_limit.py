@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ime_live.gateway.rate_limit import BURST, RequestLimit
+from ime_live.gateway.limits.rate_limit import BURST, RequestLimit
 
 
 def taken(limit: RequestLimit, now: float, tries: int = 1000, who: str = "a") -> int:
