@@ -32,9 +32,10 @@ from ime_live.gateway.rest.paths import (
     live_path,
     static_path,
 )
+from ime_live.gateway.rest.readiness import Readiness
 from ime_live.gateway.rest.responses import Problem
 from ime_live.gateway.rest.static_data import TYPES, Details
-from ime_live.gateway.rest.status_report import Readiness, Report
+from ime_live.gateway.rest.status_report import Report
 from ime_live.settings import GatewaySettings
 
 TOKEN: Final = "token"  # noqa: S105 - the name of a parameter

@@ -17,9 +17,10 @@ from ime_live.candles import Candle
 from ime_live.contracts import Contract
 from ime_live.gateway.rest.bodies import KEYS, Health, ResponseStatus
 from ime_live.gateway.rest.markets import MarketHours
+from ime_live.gateway.rest.readiness import Readiness
 from ime_live.gateway.rest.responses import Problem
 from ime_live.gateway.rest.static_data import TYPES, Details
-from ime_live.gateway.rest.status_report import Readiness, Report
+from ime_live.gateway.rest.status_report import Report
 from ime_live.market import Payload
 
 Part = dict[str, Any]

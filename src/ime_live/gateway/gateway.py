@@ -20,7 +20,7 @@ from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.cors import Cors, Origins
 from ime_live.gateway.auth.keys import authenticator_from
 from ime_live.gateway.auth.revocations import Revocations
-from ime_live.gateway.drain import Drain, DrainState
+from ime_live.gateway.drain import Drain
 from ime_live.gateway.http.lingering import SlowReader
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
@@ -33,7 +33,8 @@ from ime_live.gateway.metrics import Metrics, forget_dead_workers
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rest.admission import Admission
 from ime_live.gateway.rest.handlers import Handlers
-from ime_live.gateway.rest.status_report import Readiness, StatusHandler
+from ime_live.gateway.rest.readiness import ReadinessProbe
+from ime_live.gateway.rest.status_report import StatusHandler
 from ime_live.gateway.stream import fanout
 from ime_live.gateway.stream.context import EVENT_OVERLAP, GatewayContext
 from ime_live.gateway.stream.handshake import Negotiator
@@ -179,6 +180,16 @@ class Gateway:
         )
         """Handlers of the REST calls."""
         open_streams = OpenStreams()
+        drain = Drain(open_streams, grace=settings.shutdown_grace, spread=settings.shutdown_spread)
+        self.readiness = ReadinessProbe(
+            drain=drain,
+            pubsub=self._pubsub,
+            contract_cache=self._contract_cache,
+            revocations=self._revocations,
+            feed=self._feed,
+            metrics=self._metrics,
+        ).read
+        """Returns whether the process can serve, and if not, why."""
         self.context = GatewayContext(
             settings=settings,
             zone=settings.zone,
@@ -219,9 +230,7 @@ class Gateway:
             work=WorkQueue(loop.call_soon),
             slow_reader=SlowReader(loop.call_later, SYSTEM_CLOCK.monotonic),
             open_streams=open_streams,
-            drain=Drain(
-                open_streams, grace=settings.shutdown_grace, spread=settings.shutdown_spread
-            ),
+            drain=drain,
             event_overlap=0 if self._store.connections.one_clock else EVENT_OVERLAP,
             limited=self._limited,
             log=structlog.get_logger().bind(),
@@ -355,9 +364,20 @@ class Gateway:
 
     async def _sync_metrics(self) -> None:
         while True:
-            self.readiness()
+            self._note_state()
             self._metrics.sync()
             await self._metrics.program.measure_loop()
+
+    def _note_state(self) -> None:
+        """Give the metrics the present state of the process."""
+        metrics = self._metrics
+        metrics.contracts = self._upstream.contracts
+        metrics.ready = self.readiness().ready
+        metrics.drain_state = self.context.drain.state
+        metrics.store_connected = self._pubsub.connected
+        metrics.feed = self._feed.status
+        metrics.waiting = self.context.limits.waiting
+        metrics.program.log_lines_dropped = lines_dropped()
 
     # Events of the PubSub connection
 
@@ -395,43 +415,7 @@ class Gateway:
         """Count an answered request for data, and its time [s]."""
         self._metrics.count_request(call, status, seconds)
 
-    def readiness(self) -> Readiness:
-        """Return whether the process serves, can reach Redis, and has loaded the contracts.
-
-        A gateway is ready in any state of the feed: no other gateway would have more data.
-        """
-        connected = self._pubsub.connected
-        reason = self._reason()
-        self._metrics.contracts = self._upstream.contracts
-        self._metrics.ready = reason is None
-        self._metrics.drain_state = self.context.drain.state
-        self._metrics.store_connected = connected
-        self._metrics.feed = self._feed.status
-        self._metrics.waiting = self.context.limits.waiting
-        self._metrics.program.log_lines_dropped = lines_dropped()
-        return Readiness(
-            ready=reason is None,
-            reason=reason,
-            redis=connected,
-            contracts=len(self._contract_cache),
-            connections=self._metrics.connections,
-            feed=self._feed.state,
-        )
-
-    def _reason(self) -> str | None:
-        """Return why the process is not ready; None if it is."""
-        if self.context.drain.state is not DrainState.SERVING:
-            return "draining"
-        if self._pubsub.refusal is not None:
-            # Only its first word, the kind, such as NOPERM; the rest names users and channels.
-            return f"Redis refuses to subscribe: {self._pubsub.refusal.partition(' ')[0]}"
-        if not self._pubsub.connected:
-            return "Redis cannot be reached"
-        if not self._contract_cache.loaded:
-            return "contracts are not loaded yet"
-        return None if self._revocations.loaded else "revocations are not loaded yet"
-
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus's text format."""
-        self.readiness()
+        self._note_state()
         return self._metrics.exposition()

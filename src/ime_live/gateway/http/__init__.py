@@ -1,1 +1,1 @@
-"""HTTP/1.1: requests from the bytes of a connection, and responses of the ASGI application."""
+"""One HTTP/1.1 connection: its requests and responses, its peer, and its end."""

@@ -31,6 +31,7 @@ from ime_live.gateway.rest.paths import (
     live_path,
     static_path,
 )
+from ime_live.gateway.rest.readiness import Readiness
 from ime_live.gateway.rest.request import RestRequest, request_of
 from ime_live.gateway.rest.responses import (
     Problem,
@@ -39,7 +40,7 @@ from ime_live.gateway.rest.responses import (
     refusal_of,
     response_of,
 )
-from ime_live.gateway.rest.status_report import Readiness, StatusHandler
+from ime_live.gateway.rest.status_report import StatusHandler
 from ime_live.settings import GatewaySettings
 
 log = structlog.get_logger()

@@ -39,26 +39,6 @@ from ime_live.status import FeedState, FeedStatus
 _encode = msgspec.json.Encoder().encode
 
 
-class Readiness(Struct, frozen=True):
-    """Whether the process can serve, and if not, why.
-
-    Attributes:
-        ready: whether Redis is connected and the contracts are loaded.
-        reason: why the process is not ready; None if it is.
-        redis: whether Redis is connected.
-        contracts: number of known contracts.
-        connections: number of open streams.
-        feed: the feed's state; None if there never was a feed.
-    """
-
-    ready: bool
-    reason: str | None
-    redis: bool
-    contracts: int
-    connections: int
-    feed: FeedState | None
-
-
 class MarketReport(Struct, frozen=True, rename="camel"):
     """The state of one market.
 
