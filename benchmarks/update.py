@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -27,6 +28,8 @@ class _Store:
     """Channels, and comparisons with a store that has nothing to say."""
 
     connected = True
+    refusal = None
+    refused: Final[Mapping[str, str]] = {}
 
     async def subscribe(self, ids: object, /) -> bool:
         return True

@@ -52,6 +52,8 @@ class _Unused:
     # Its channels
 
     connected = True
+    refusal = None
+    refused: Final[Mapping[str, str]] = {}
 
     async def subscribe(self, ids: object) -> bool:
         return bool(ids)

@@ -227,6 +227,9 @@ class Upstream:
             self._states.open(contract_id)
             self._states.load(contract_id, None)
 
+    def check_channels(self, ids: Collection[str]) -> None:
+        """None is refused."""
+
     def release(self, ids: Collection[str]) -> None:
         """Nothing is let go of."""
 
@@ -254,7 +257,6 @@ class Process:
             authenticator=NoAuthenticator(),
             contract_cache=SimpleNamespace(registry=Registry([CONTRACT])),
             diagnostics=Diagnostics(),
-            require_channels=lambda _: None,
             upstream=self.upstream,
             states=self.world.states,
             hub=self.world.hub,

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import multiprocessing
 import signal
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
@@ -16,7 +16,6 @@ from typing import Final
 import structlog
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
-from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.cors import Cors, Origins
 from ime_live.gateway.auth.keys import authenticator_from
 from ime_live.gateway.auth.revocations import Revocations
@@ -205,7 +204,6 @@ class Gateway:
                 clock=clock,
                 timestamp=partial(timestamp_of, zone=settings.zone),
             ),
-            require_channels=self._require_channels,
             states=states,
             hub=hub,
             status_messages=status_messages,
@@ -391,14 +389,6 @@ class Gateway:
         self._contract_cache.on_connected()
         self._revocation_cache.on_changed()
         self._upstream.on_connected()
-
-    def _require_channels(self, ids: Collection[str]) -> None:
-        refused = self._pubsub.refused
-        # A contract whose channel is refused does not keep others from being streamed.
-        none_of_them = bool(refused) and bool(ids) and all(each in refused for each in ids)
-        if none_of_them or self._pubsub.refusal is not None:
-            # The reason is left out: clients read this, and it names the store's user.
-            raise RefusedError("market data cannot be streamed now", code=CloseCode.TRY_AGAIN_LATER)
 
     # Requests over HTTP
 

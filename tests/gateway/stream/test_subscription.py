@@ -50,7 +50,6 @@ class Gateway:
                     explain_refusal=lambda *_: None, explain_unknown=lambda *_: None
                 ),
                 hub=self.world.hub,
-                require_channels=self.require_channels,
                 settings=SimpleNamespace(max_contracts=5),
                 states=self.world.states,
                 status_messages=SimpleNamespace(add=lambda *_, **__: None, remove=lambda *_: False),
@@ -59,7 +58,7 @@ class Gateway:
             ),
         )
 
-    def require_channels(self, ids: Collection[str]) -> None:
+    def check_channels(self, ids: Collection[str]) -> None:
         if self.refused is not None:
             raise self.refused
 

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from ime_live.errors import IncompleteError, PayloadError, StoreError
+from ime_live.errors import IncompleteError, PayloadError, RefusedError, StoreError
 from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
@@ -85,6 +85,8 @@ class World:
 
     def __init__(self) -> None:
         self.connected = True
+        self.refusal: str | None = None
+        self.refused: dict[str, str] = {}
         self.slow_channels = self.slow_states = False
         self.stored: dict[str, Update] = {}
         self.subscribed: set[str] = set()
@@ -223,6 +225,20 @@ class TestSubscriptions:
         world.upstream.release(["2", "3"])
         assert world.calls[3:] == [("unsubscribe", ["2", "3"])]
         assert world.upstream.contracts == 0
+
+    async def test_contracts_are_refused_only_if_all_of_their_channels_are(
+        self, world: World
+    ) -> None:
+        world.upstream.check_channels(["1", "2"])
+        world.refused = {"1": "NOPERM", "2": "NOPERM"}
+        world.upstream.check_channels(["2", "3"])
+        world.upstream.check_channels([])
+        with pytest.raises(RefusedError, match="cannot be streamed now") as refused:
+            world.upstream.check_channels(["1", "2"])
+        assert refused.value.code == 1013
+        world.refused, world.refusal = {}, "NOPERM"
+        with pytest.raises(RefusedError, match="cannot be streamed now"):
+            world.upstream.check_channels(["3"])
 
     async def test_acquired_contract_misses_no_update(self, world: World) -> None:
         world.slow_channels = world.slow_states = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -48,8 +47,6 @@ class GatewayContext:
     `Gateway.reload` replaces those that come from settings.
 
     Attributes:
-        require_channels: raises RefusedError (1013) while Redis refuses to subscribe to all of
-            these contracts, because nothing could be streamed.
         handshake: negotiates each handshake in turn.
         message_rate: how many messages each client may send.
         cors: which pages may read streams of events.
@@ -75,7 +72,6 @@ class GatewayContext:
     diagnostics: Diagnostics
     upstream: Upstream
     live_selections: LiveSelections
-    require_channels: Callable[[Collection[str]], None]
     states: StateTable
     hub: Hub
     status_messages: StatusMessages

@@ -141,7 +141,7 @@ class Subscription:
             self._opening = selected.named
             await context.upstream.acquire(selected.named)
         selection = self._selection
-        context.require_channels(selection)
+        context.upstream.check_channels(selection)
         if request.status:
             if request.newer_than:
                 context.states.expect(selection, request.newer_than)
@@ -202,7 +202,9 @@ class Subscription:
         self._log_unknown(request, change)
         try:
             await self._acquire(change)
-            context.require_channels(self._added if self._next is None else self._next.contracts)
+            context.upstream.check_channels(
+                self._added if self._next is None else self._next.contracts
+            )
         except RefusedError as error:
             self._give_back()
             self.reject(error.reason, request.id, request.action)

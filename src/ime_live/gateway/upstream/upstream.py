@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
-from ime_live.errors import IncompleteError, PayloadError, StoreError
+from ime_live.errors import (
+    CloseCode,
+    IncompleteError,
+    PayloadError,
+    RefusedError,
+    StoreError,
+)
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.tasks import woken
 from ime_live.log_limiter import LogLimiter
@@ -46,6 +52,14 @@ class Channels(Protocol):
     @property
     def connected(self) -> bool:
         """Whether the store is connected and every requested channel is subscribed."""
+
+    @property
+    def refusal(self) -> str | None:
+        """The store's error if it refuses to subscribe at all."""
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """The store's errors by contract whose channel it refuses."""
 
     def subscribe(self, ids: Sequence[str], /) -> Awaitable[bool]:
         """Subscribe; the result is True once the server has confirmed, False if it cannot."""
@@ -181,6 +195,19 @@ class Upstream:
         """Wait for the arrivals that `want` has returned, as `acquire` does."""
         if arrivals:
             await asyncio.wait(arrivals, timeout=_ARRIVAL_TIMEOUT)
+
+    def check_channels(self, ids: Collection[str]) -> None:
+        """Check that at least one of these contracts can be streamed.
+
+        Raises:
+            RefusedError: 1013; the store refuses the channels of all of them.
+        """
+        refused = self._channels.refused
+        # A contract whose channel is refused does not keep others from being streamed.
+        none_of_them = bool(refused) and bool(ids) and all(each in refused for each in ids)
+        if none_of_them or self._channels.refusal is not None:
+            # The reason is left out: clients read this, and it names the store's user.
+            raise RefusedError("market data cannot be streamed now", code=CloseCode.TRY_AGAIN_LATER)
 
     def release(self, ids: Iterable[str]) -> None:
         """Undo one `acquire` of these contracts."""
