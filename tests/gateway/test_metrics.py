@@ -1,12 +1,8 @@
-"""Metrics of a process in Prometheus' format; those of several workers are added up."""
+"""Metrics of a process in the format of Prometheus."""
 
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 from msgspec.structs import replace
 from prometheus_client import Histogram
@@ -14,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ime_live.contracts import Market
 from ime_live.errors import CloseCode
-from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE, Metrics
+from ime_live.gateway.metrics import Metrics
 from ime_live.monitoring.histograms import BUCKETS
 from ime_live.status import FeedState, FeedStatus, MarketStatus
 from tests.support.clock import GivenClock
@@ -120,18 +116,6 @@ def test_requests_by_call_and_status() -> None:
         }
 
 
-_WORKER = """
-from ime_live.gateway.metrics import Metrics
-metrics = Metrics()
-metrics.opened()
-metrics.opened()
-metrics.closed(1000, "client left")
-metrics.delivered(3, 0)
-print(metrics.exposition().decode())
-metrics.close()
-"""
-
-
 def test_failures_of_parts_and_lost_log_lines() -> None:
     metrics = Metrics(GivenClock(lambda: NOW))
     metrics.count_failure("feed")
@@ -156,33 +140,6 @@ def test_clients_cannot_create_metric_series() -> None:
         "connections_closed_total{code=other,reason=client left}": 100,
         "connections_closed_total{code=1000,reason=client left}": 1,
     }
-
-
-def test_metrics_of_workers_are_added_up(tmp_path: Path) -> None:
-    environment = {**os.environ, MULTIPROCESS_VARIABLE: str(tmp_path)}
-    for worker in (1, 2):
-        done = subprocess.run(  # noqa: S603
-            [sys.executable, "-W", "error", "-c", _WORKER],
-            env=environment,
-            capture_output=True,
-            check=True,
-        )
-        found = samples(done.stdout)
-        assert found["deliveries_total{}"] == 3 * worker
-        assert found["connections_opened_total{}"] == 2 * worker
-        # The first one's connections ended with it.
-        assert found["connections{}"] == 1
-
-
-def test_scrape_while_another_worker_starts_is_answered(tmp_path: Path) -> None:
-    (tmp_path / "counter_1.db").touch()  # as it is before that worker has given it a size
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-W", "error", "-c", _WORKER],
-        env={**os.environ, MULTIPROCESS_VARIABLE: str(tmp_path)},
-        capture_output=True,
-        check=True,
-    )
-    assert samples(done.stdout)["deliveries_total{}"] == 3
 
 
 def test_lags_are_counted_in_the_buckets_of_the_prometheus_library() -> None:

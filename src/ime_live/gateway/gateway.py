@@ -28,7 +28,7 @@ from ime_live.gateway.limits.rate_limit import Rate, RequestLimit
 from ime_live.gateway.limits.request_memory import RequestMemory
 from ime_live.gateway.limits.stream_limits import StreamLimits
 from ime_live.gateway.limits.work_queue import WorkQueue
-from ime_live.gateway.metrics import Metrics, forget_dead_workers
+from ime_live.gateway.metrics import Metrics
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rest.admission import Admission
 from ime_live.gateway.rest.handlers import Handlers
@@ -50,6 +50,7 @@ from ime_live.gateway.upstream.status_loop import StatusLoop
 from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.gateway.upstream.upstream import Upstream
 from ime_live.gateway.upstream.version_cache import VersionCache
+from ime_live.gateway.worker_metrics import forget_dead_workers
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging, lines_dropped
 from ime_live.market import timestamp_of

@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import os
 from collections import Counter as Tally
-from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Metric,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import mark_process_dead
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import CloseCode
 from ime_live.gateway.drain import DrainState
 from ime_live.gateway.limits.stream_limits import REASONS
+from ime_live.gateway.worker_metrics import MULTIPROCESS_VARIABLE, WorkersCollector
 from ime_live.market import MICROSECONDS
 from ime_live.monitoring.histograms import SecondsHistogram
 from ime_live.monitoring.program_metrics import ProgramMetrics
@@ -33,8 +31,6 @@ from ime_live.status import FeedState, FeedStatus
 
 if TYPE_CHECKING:
     from ime_live.gateway.hub.subscribers import Subscriber
-
-MULTIPROCESS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 # The codes that the gateway closes with, and those of clients that leave, properly or not.
 _CODES: Final = frozenset({*CloseCode, 1000, 1001, 1005, 1006})
@@ -294,41 +290,10 @@ class Metrics:
         if not self._several:
             return generate_latest(self._registry)
         registry = CollectorRegistry()
-        _WorkersCollector(registry)  # type: ignore[no-untyped-call]
+        WorkersCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 
     def close(self) -> None:
         """Remove the process's gauges from the sums, because it ends."""
         if self._several:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
-
-
-class _WorkersCollector(MultiProcessCollector):
-    """Reads the files of all workers, except one that a starting worker has just created.
-
-    A file is empty before its worker gives it a size. prometheus-client 0.26 raises then, and a
-    scrape at that moment was answered with 500.
-    """
-
-    def collect(self) -> Iterable[Metric]:
-        """Return the sum of all workers' metrics."""
-        files = [str(file) for file in Path(self._path).glob("*.db") if _has_size(file)]
-        merged: Iterable[Metric] = self.merge(files)  # type: ignore[no-untyped-call]
-        return merged
-
-
-def _has_size(file: Path) -> bool:
-    try:
-        return file.stat().st_size > 0
-    except FileNotFoundError:  # its worker is gone
-        return False
-
-
-def forget_dead_workers() -> None:
-    """Remove the gauges of killed workers from the sums; called by a worker that starts."""
-    for file in Path(os.environ.get(MULTIPROCESS_VARIABLE, os.devnull)).glob("gauge_live*_*.db"):
-        pid = int(file.stem.rpartition("_")[2])
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            mark_process_dead(pid)  # type: ignore[no-untyped-call]

@@ -11,13 +11,11 @@ import os
 import resource
 import signal
 import socket
-import tempfile
 import threading
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing import connection
-from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -32,15 +30,15 @@ from ime_live.gateway.auth.keys import authenticator_from, check_key_url
 from ime_live.gateway.gateway import Gateway
 from ime_live.gateway.http.lingering import CLOSE_TIMEOUT
 from ime_live.gateway.http_protocol import CONTEXT, HttpProtocol
-from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE
 from ime_live.gateway.pid_file import PidFile
 from ime_live.gateway.stream.context import GatewayContext
+from ime_live.gateway.worker_metrics import MULTIPROCESS_VARIABLE, metrics_folder
 from ime_live.gateway.workers import WorkerHeartbeat, Workers
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging
 from ime_live.process.listener import bind
 from ime_live.process.reload import Reloader, tell_refusal
-from ime_live.settings import GatewaySettings, flag, local_address, url_host
+from ime_live.settings import GatewaySettings, local_address, url_host
 from ime_live.store.store import Store, check_settings
 
 log = structlog.get_logger()
@@ -48,11 +46,6 @@ log = structlog.get_logger()
 _BACKLOG: Final = 4096
 
 _BEAT: Final = 0.5  # seconds
-
-# Files of prometheus-client's multiprocess mode: counters, histograms and two kinds of gauges,
-# each in a file per worker, of this many bytes at first.
-_METRIC_FILES: Final = 4
-_METRIC_FILE_SIZE: Final = 65_536
 
 _TCP_NOTSENT_LOWAT: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _TCP_USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
@@ -319,7 +312,7 @@ def serve(settings: GatewaySettings, reread: Callable[[], GatewaySettings]) -> N
             url = f"http://{url_host(local_address(host))}:{port}"
             stack.enter_context(PidFile(settings.pid_file).held(url))
         if settings.workers > 1:
-            folder = stack.enter_context(_metrics_folder(settings.workers))
+            folder = stack.enter_context(metrics_folder(settings.workers))
             os.environ[MULTIPROCESS_VARIABLE] = folder
         log.info(
             "listening", host=host, port=port, workers=settings.workers, auth=settings.auth.value
@@ -347,30 +340,6 @@ def _read_for_workers(reloader: Reloader[GatewaySettings]) -> GatewaySettings | 
             return None
     reloader.accept(reloaded)
     return reloaded.settings
-
-
-@contextmanager
-def _metrics_folder(workers: int) -> Generator[str, None, None]:
-    """Make a temporary folder for the metrics of several workers.
-
-    Raises:
-        SettingsError: there is no space for them.
-    """
-    with ExitStack() as stack:
-        try:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ime-live-metrics-"))
-            with tempfile.TemporaryDirectory(dir=folder) as trial:
-                for number in range(workers * _METRIC_FILES):
-                    # Not truncated to its size: that takes no space, and without space the first
-                    # write into the mapped file would end the worker (SIGBUS).
-                    Path(trial, str(number)).write_bytes(bytes(_METRIC_FILE_SIZE))
-        except OSError as error:
-            size = workers * _METRIC_FILES * _METRIC_FILE_SIZE >> 10
-            raise SettingsError(
-                f"{flag('workers')} {workers} needs {size} KiB for files of metrics in the "
-                f"temporary directory (TMPDIR): {(error.strerror or str(error)).lower()}"
-            ) from error
-        yield folder
 
 
 def _work(

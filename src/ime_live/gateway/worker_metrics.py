@@ -1,0 +1,81 @@
+"""Metrics of several workers: each writes its own to files, and any of them reads all.
+
+This is the multiprocess mode of the Prometheus library, which `PROMETHEUS_MULTIPROC_DIR` turns on.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from ime_live.errors import SettingsError
+from ime_live.settings import flag
+
+MULTIPROCESS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+# Counters, histograms and two kinds of gauges, each in a file per worker, of this many bytes at
+# first.
+_METRIC_FILES: Final = 4
+_METRIC_FILE_SIZE: Final = 65_536
+
+
+@contextmanager
+def metrics_folder(workers: int) -> Generator[str, None, None]:
+    """Make a temporary folder for the metrics of several workers.
+
+    Raises:
+        SettingsError: there is no space for them.
+    """
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ime-live-metrics-"))
+            with tempfile.TemporaryDirectory(dir=folder) as trial:
+                for number in range(workers * _METRIC_FILES):
+                    # Not truncated to its size: that takes no space, and without space the first
+                    # write into the mapped file would end the worker (SIGBUS).
+                    Path(trial, str(number)).write_bytes(bytes(_METRIC_FILE_SIZE))
+        except OSError as error:
+            size = workers * _METRIC_FILES * _METRIC_FILE_SIZE >> 10
+            raise SettingsError(
+                f"{flag('workers')} {workers} needs {size} KiB for files of metrics in the "
+                f"temporary directory (TMPDIR): {(error.strerror or str(error)).lower()}"
+            ) from error
+        yield folder
+
+
+class WorkersCollector(MultiProcessCollector):
+    """Reads the files of all workers, except one that a starting worker has just created.
+
+    A file is empty before its worker gives it a size. prometheus-client 0.26 raises then, and a
+    scrape at that moment was answered with 500.
+    """
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the sum of all workers' metrics."""
+        files = [str(file) for file in Path(self._path).glob("*.db") if _has_size(file)]
+        merged: Iterable[Metric] = self.merge(files)  # type: ignore[no-untyped-call]
+        return merged
+
+
+def _has_size(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:  # its worker is gone
+        return False
+
+
+def forget_dead_workers() -> None:
+    """Remove the gauges of killed workers from the sums; called by a worker that starts."""
+    for file in Path(os.environ.get(MULTIPROCESS_VARIABLE, os.devnull)).glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
