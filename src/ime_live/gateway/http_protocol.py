@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ime_live.errors import RefusedError
-from ime_live.gateway.auth.cors import FOREIGN_ORIGIN
 from ime_live.gateway.drain import DrainState
 from ime_live.gateway.http.asgi_exchange import STATUS_LINES, Exchange, scope_of
 from ime_live.gateway.http.lingering import LingeringClose
@@ -22,6 +21,7 @@ from ime_live.gateway.http.request_reader import RequestReader
 from ime_live.gateway.limits.stream_limits import Permit
 from ime_live.gateway.query.http_errors import headers_of, status_of
 from ime_live.gateway.query.stream_query import EVENTS_ROOT, endpoint_of
+from ime_live.gateway.stream.admission import admit_stream, client_address
 from ime_live.gateway.stream.codec import Codec
 from ime_live.gateway.stream.connection import Connection
 from ime_live.gateway.stream.context import GatewayContext
@@ -223,11 +223,9 @@ class HttpProtocol(asyncio.Protocol):
     def _answer(self, head: RequestHead) -> None:
         fields = self._server_state.default_headers
         if head.is_handshake:
-            # First of all: a refused client must cost as little as possible.
             try:
-                permit = self._admit(head)
+                permit = admit_stream(head, self._transport, self._context)
             except RefusedError as refusal:
-                self._note_refused(refusal)
                 self._respond(status_of(refusal), refusal.reason, headers_of(refusal))
             else:
                 self._hand_over(WebSocketCodec(self._context), head, permit)
@@ -242,7 +240,8 @@ class HttpProtocol(asyncio.Protocol):
             self._client = _address(self._transport.get_extra_info("peername"))
             self._server = _address(self._transport.get_extra_info("sockname"))
         client = self._client
-        if self._context.addresses.known and (address := self._client_address(head)) is not None:
+        address = client_address(head, self._transport, self._context.addresses)
+        if address is not None:
             client = (address, 0)  # the port of a client is not known
         self._exchange = Exchange(head, self, fields, self._context.limited)
         if self._context.drain.state is not DrainState.SERVING:
@@ -254,42 +253,13 @@ class HttpProtocol(asyncio.Protocol):
 
     def _answer_events(self, codec: EventCodec, head: RequestHead) -> None:
         try:
-            permit = self._admit(head)
+            permit = admit_stream(head, self._transport, self._context)
         except RefusedError as refusal:
-            self._note_refused(refusal)
             codec.negotiate(head)
             self._transport.write(codec.refuse(refusal))
             self._end()
         else:
             self._hand_over(codec, head, permit)
-
-    def _admit(self, head: RequestHead) -> Permit:
-        """Return a permit for the stream of a request, of which only the head was read.
-
-        Raises:
-            RefusedError: the page may not open streams, a limit is reached, or the process drains.
-        """
-        context = self._context
-        context.drain.check()
-        origins = context.stream_origins
-        origin = None if origins.all else head.fields.get(b"origin")
-        if origin is not None and origin not in origins:
-            raise RefusedError(FOREIGN_ORIGIN)
-        known = context.addresses.known
-        return context.limits.admit(self._client_address(head) if known else None)
-
-    def _client_address(self, head: RequestHead) -> str | None:
-        peer = self._transport.get_extra_info("peername")
-        return self._context.addresses.find(peer, head.fields.get(b"x-forwarded-for"))
-
-    def _note_refused(self, refusal: RefusedError) -> None:
-        context = self._context
-        reason = "origin" if refusal.kind == FOREIGN_ORIGIN else refusal.kind
-        context.metrics.refused(reason)
-        event = "stream refused"
-        context.limited.info(
-            event, key=(event, reason), reason=refusal.reason, peer=peer_of(self._transport)
-        )
 
     def _hand_over(self, codec: Codec, head: RequestHead, permit: Permit) -> None:
         stream = Connection(self._context, self._connections, codec, permit)

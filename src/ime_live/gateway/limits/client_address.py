@@ -50,7 +50,7 @@ class ClientAddresses:
         """
         self._proxies = tuple(proxies)
         self._unix = unix
-        self.known = known
+        self._known = known
         # The addresses of proxies, and of clients that reconnect.
         self._is_trusted = lru_cache(maxsize=1024)(self._trusts)
 
@@ -75,7 +75,7 @@ class ClientAddresses:
             The address, that of the last proxy if it names none that can be read; None if it is
             not known.
         """
-        if not self.known:
+        if not self._known:
             return None
         found: str | None = None
         if isinstance(peer, tuple):
