@@ -189,7 +189,6 @@ class Delivery:
             if not frames:
                 break
             self._events.delivered(len(frames), 0)
-            subscriber.sent += len(frames)
             self.send(subscriber, b"".join(frames))
         if subscriber in ready and (moment := subscriber.due(among)) is not None:
             self.timers.add(subscriber, moment)

@@ -91,7 +91,6 @@ class SubscriberGroup:
         """Add a subscriber that takes data, or does not."""
         if not paused:
             self.ready[subscriber] = subscriber.descriptor
-            subscriber.sent -= self.sent
             return
         if not self.paused:
             for channel in self.channels:
@@ -101,7 +100,6 @@ class SubscriberGroup:
     def remove(self, subscriber: Subscriber) -> None:
         """Remove a subscriber; nothing happens if it is no member."""
         if self.ready.pop(subscriber, None) is not None:
-            subscriber.sent += self.sent
             return
         if subscriber not in self.paused:
             return

@@ -31,6 +31,7 @@ class Subscriber:
         "_messages",
         "_missed",
         "_reissued",
+        "_sent",
         "_sent_from",
         "_sent_from_of",
         "claimed",
@@ -38,7 +39,6 @@ class Subscriber:
         "descriptor",
         "group",
         "keep",
-        "sent",
         "skipped",
         "throttle",
     )
@@ -51,10 +51,9 @@ class Subscriber:
             writer: writes to its socket.
             newest: number of the newest state.
         """
-        self.group = group
         self.descriptor = writer.descriptor
         self.keep = writer.keep
-        self.sent = 0
+        self._sent = 0
         """Messages that it was sent, less what its group had sent when it came in last, while it is
         ready: so the group counts for all. See `messages`."""
         self._joined = newest
@@ -86,11 +85,22 @@ class Subscriber:
         """States left out since the last message, per contract; None if it did not ask."""
         self.throttle = Throttle(options.interval) if options.interval else None
         """Its `max_rate`, if it has one."""
-        group.add(self)
+        self._enter(group)
         for channel in group.still_unloaded():
             channel.await_state(self, channel.opened)
 
     # Its place in a group
+
+    def _enter(self, group: SubscriberGroup, *, paused: bool = False) -> None:
+        self.group = group
+        group.add(self, paused=paused)
+        if not paused:
+            self._sent -= group.sent
+
+    def _exit(self) -> None:
+        if self.is_ready:
+            self._sent += self.group.sent
+        self.group.remove(self)
 
     @property
     def is_ready(self) -> bool:
@@ -100,7 +110,7 @@ class Subscriber:
     @property
     def messages(self) -> int:
         """Updates that it was sent."""
-        return self.sent + self.group.sent if self.is_ready else self.sent
+        return self._sent + self.group.sent if self.is_ready else self._sent
 
     @property
     def has_left(self) -> bool:
@@ -110,8 +120,8 @@ class Subscriber:
     def pause(self) -> None:
         """Stop writing to it, and note the changes that it misses."""
         if self.is_ready:
-            self.group.remove(self)
-            self.group.add(self, paused=True)
+            self._exit()
+            self._enter(self.group, paused=True)
 
     def resume(self) -> bool:
         """Write to it again, first the missed frames; see `take_frames`.
@@ -121,8 +131,8 @@ class Subscriber:
         """
         if self not in self.group.paused:
             return False
-        self.group.remove(self)
-        self.group.add(self)
+        self._exit()
+        self._enter(self.group)
         return True
 
     def move(self, group: SubscriberGroup, newest: int) -> None:
@@ -132,10 +142,9 @@ class Subscriber:
             group: has the new selection, and the same options.
             newest: number of the newest state.
         """
-        before, self.group = self.group, group
-        paused = self in before.paused
-        before.remove(self)
-        group.add(self, paused=paused)
+        before, paused = self.group, self in self.group.paused
+        self._exit()
+        self._enter(group, paused=paused)
         self.forget(before.channels.keys() - group.channels.keys())
         if self._sent_from_of is None:
             self._sent_from_of = {}
@@ -151,7 +160,7 @@ class Subscriber:
 
     def leave(self) -> None:
         """Leave its group, and drop its missed frames."""
-        self.group.remove(self)
+        self._exit()
         for channel in self.group.still_unloaded():
             channel.forget(self)
         self._missed.clear()
@@ -339,6 +348,7 @@ class Subscriber:
             size += len(frame)
             if throttle is not None:
                 throttle.close(channel, now, shown.timestamp)
+        self._sent += len(frames)
         return frames
 
     def _note_equal(self, channel: Channel, state: State, known: State) -> None:
