@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from ime_live.gateway.tasks import LONGEST_WAIT, RAN_WELL, keep_running, woken
+from ime_live.gateway.tasks import LONGEST_WAIT, RAN_WELL, TimeSlice, jittered, keep_running, woken
 from tests.support.clock import FakeClock
 
 
@@ -104,3 +104,30 @@ async def test_woken_says_whether_the_event_came_in_time() -> None:
     asyncio.get_running_loop().call_soon(event.set)
     assert await woken(event, 20)
     assert await woken(event, 0)  # it is there already
+
+
+async def test_long_task_yields_to_others_once_per_time_slice() -> None:
+    clock = FakeClock()
+    others = 0
+
+    def run_other() -> None:
+        nonlocal others
+        others += 1
+
+    time_slice = TimeSlice(clock)
+    for _ in range(4):
+        asyncio.get_running_loop().call_soon(run_other)
+        await time_slice.yield_if_over()
+    assert others == 0
+    clock.now += 0.006
+    await time_slice.yield_if_over()
+    assert others == 4
+    asyncio.get_running_loop().call_soon(run_other)
+    await time_slice.yield_if_over()
+    assert others == 4
+
+
+def test_jittered_waits_are_shorter_than_the_interval_and_differ() -> None:
+    waits = [jittered(10.0) for _ in range(100)]
+    assert all(8.0 <= wait <= 10.0 for wait in waits)
+    assert len(set(waits)) > 1

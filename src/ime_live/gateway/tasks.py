@@ -22,6 +22,24 @@ RAN_WELL: Final = 60.0
 """Seconds of running after which a failure is unrelated to the one before."""
 
 
+_SLICE: Final = 0.005  # seconds
+
+
+class TimeSlice:
+    """The time for which a task may work before updates and other clients get their turn."""
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        """Begin to work."""
+        self._monotonic = clock.monotonic
+        self._end = self._monotonic() + _SLICE
+
+    async def yield_if_over(self) -> None:
+        """Let others run if the time is over, and begin a new slice then."""
+        if self._monotonic() > self._end:
+            await asyncio.sleep(0)
+            self._end = self._monotonic() + _SLICE
+
+
 async def keep_running(
     run: Callable[[], Awaitable[None]],
     failed: Callable[[BaseException], None],
@@ -61,3 +79,8 @@ async def woken(event: asyncio.Event, within: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def jittered(interval: float) -> float:
+    """Return a random wait that is up to a fifth shorter, so that gateways do not act in step."""
+    return interval * random.uniform(0.8, 1.0)  # noqa: S311 - spreads, keeps no secret

@@ -26,6 +26,7 @@ from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.query.contract_filter import FilterMatcher, matching, references
 from ime_live.gateway.query.stream_query import StreamSelection, check_count
 from ime_live.gateway.stream.selection import answer
+from ime_live.gateway.tasks import TimeSlice
 from ime_live.gateway.upstream.upstream import Upstream
 from ime_live.log_limiter import LogLimiter
 from ime_live.messages import LISTING, ControlFault
@@ -35,9 +36,6 @@ log = structlog.get_logger()
 
 _KEY: Final = "listing"
 """Key of control messages about listings, see `Hub.send`."""
-
-# Seconds of work after which updates and clients get their turn.
-_TURN: Final = 0.005
 
 
 class Matches(Struct, frozen=True):
@@ -242,16 +240,14 @@ class LiveSelections:
     async def _follow(self, registry: Registry) -> None:
         changes: list[tuple[LiveSelection, Matches]] = []
         arrivals: set[asyncio.Task[None]] = set()
-        turn = self._clock.monotonic() + _TURN
+        time_slice = TimeSlice(self._clock)
         for live in list(self._selections.values()):
             matches = live.work_out(registry)
             if live.users and matches != live.matches:
                 # Before it is applied: a subscriber must not miss what is published meanwhile.
                 arrivals |= self._upstream.want(_beside(matches.contracts, live.contracts))
                 changes.append((live, matches))
-            if self._clock.monotonic() > turn:
-                await asyncio.sleep(0)
-                turn = self._clock.monotonic() + _TURN
+            await time_slice.yield_if_over()
         await self._upstream.arrived(arrivals)
         for live, matches in changes:
             if live.users:

@@ -8,7 +8,6 @@ gateway forget a contract that it knows.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -16,7 +15,7 @@ import structlog
 
 from ime_live.contracts import Contract
 from ime_live.errors import CloseCode, ContractError, RefusedError, StoreError
-from ime_live.gateway.tasks import woken
+from ime_live.gateway.tasks import jittered, woken
 from ime_live.log_limiter import LogLimiter
 from ime_live.registry import Registry
 
@@ -92,8 +91,7 @@ class ContractCache:
         self._read_all = True  # an earlier run may have failed in the middle of reading
         while True:
             good = await self._refresh()
-            # A little early, and not in step with other gateways.
-            wait = self._interval * random.uniform(0.8, 1.0) if good else _RETRY_DELAY  # noqa: S311
+            wait = jittered(self._interval if good else _RETRY_DELAY)
             if not await woken(self._wake, wait):
                 self._read_all = True
             self._wake.clear()

@@ -10,7 +10,6 @@ there is no state. That is not a fault.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
@@ -20,6 +19,7 @@ import structlog
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.contracts import Market
 from ime_live.errors import StoreError
+from ime_live.gateway.tasks import jittered
 from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import BARS, FEED, UNREADABLE
 
@@ -83,7 +83,7 @@ class FeedMonitor:
         """Keep the status current, until cancelled."""
         while True:
             await self.look()
-            await asyncio.sleep(INTERVAL * random.uniform(0.8, 1.0))  # noqa: S311 - not in step
+            await asyncio.sleep(jittered(INTERVAL))
 
     async def look(self) -> None:
         """Read the feed's status once."""

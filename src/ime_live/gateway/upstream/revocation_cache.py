@@ -7,7 +7,6 @@ is made again, and every few seconds in case an announcement was lost.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
@@ -16,7 +15,7 @@ import structlog
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import StoreError
 from ime_live.gateway.auth.revocations import Revocations
-from ime_live.gateway.tasks import woken
+from ime_live.gateway.tasks import jittered, woken
 from ime_live.log_limiter import LogLimiter
 from ime_live.store.revocation import Revocation
 
@@ -73,7 +72,7 @@ class RevocationCache:
         while True:
             self._wake.clear()
             good = await self._refresh()
-            wait = self._interval * random.uniform(0.8, 1.0) if good else _RETRY_DELAY  # noqa: S311
+            wait = jittered(self._interval if good else _RETRY_DELAY)
             await woken(self._wake, wait)
 
     async def _refresh(self) -> bool:

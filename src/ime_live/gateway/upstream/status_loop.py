@@ -8,15 +8,13 @@ clients, the store is not asked.
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from collections.abc import Collection
 from typing import Final
 
 import structlog
 
 from ime_live.errors import StoreError
-from ime_live.gateway.tasks import woken
+from ime_live.gateway.tasks import TimeSlice, jittered, woken
 from ime_live.gateway.upstream.feed_monitor import FeedMonitor
 from ime_live.gateway.upstream.reconciler import Reconciler
 from ime_live.gateway.upstream.status_messages import StatusMessages
@@ -28,9 +26,6 @@ log = structlog.get_logger()
 _COMPARE_TIMEOUT: Final = 2.0  # seconds
 
 _FAILED: Final = "contracts cannot be compared with the store"
-
-# Seconds of encoding and writing after which updates and other clients get their turn.
-_TURN: Final = 0.005
 
 
 class StatusLoop:
@@ -61,8 +56,7 @@ class StatusLoop:
     async def run(self) -> None:
         """Start a round at each change and after each interval, until cancelled."""
         while True:
-            # A little early, and not in step with other gateways.
-            await woken(self._wake, self._interval * random.uniform(0.9, 1.0))  # noqa: S311
+            await woken(self._wake, jittered(self._interval))
             self._wake.clear()
             await self._go()
 
@@ -72,11 +66,9 @@ class StatusLoop:
         if not groups:
             return
         current = await self.compare({t.contract_id for a in groups for t in a.channels})
-        turn = time.monotonic() + _TURN
+        time_slice = TimeSlice()
         for _ in self._messages.send(groups, current):
-            if time.monotonic() > turn:
-                await asyncio.sleep(0)
-                turn = time.monotonic() + _TURN
+            await time_slice.yield_if_over()
 
     async def compare(self, ids: Collection[str]) -> Collection[str]:
         """Compare contracts with the store, and read those that are newer there.
