@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from ime_live import signals
 from ime_live.cli.arguments.options import with_settings
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import ImeLiveError, SettingsError
 from ime_live.settings import DrainSettings, flag
 
@@ -76,11 +77,11 @@ def _watch(gateway: RunningGateway, file: PidFile) -> None:
         ImeLiveError: the gateway has ended, or hangs.
     """
     last: DrainProgress | None = None
-    answered = time.monotonic()
+    answered = SYSTEM_CLOCK.monotonic()
     while True:
         found = _progress(gateway.url)
         if found is not None and not found.serving:
-            answered = time.monotonic()
+            answered = SYSTEM_CLOCK.monotonic()
             if found != last:
                 typer.echo(_described(found))
             last = found
@@ -88,7 +89,7 @@ def _watch(gateway: RunningGateway, file: PidFile) -> None:
                 return
         elif not _runs(gateway, file):
             raise ImeLiveError(_ended(gateway, last))
-        elif time.monotonic() - answered > _PATIENCE:
+        elif SYSTEM_CLOCK.monotonic() - answered > _PATIENCE:
             raise ImeLiveError(
                 f"the gateway at {gateway.url} must drain, but has not begun or answered for "
                 f"{_PATIENCE:g} s; see its log"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
@@ -24,6 +23,7 @@ from ime_live.cli.lines import (
     reason_of,
 )
 from ime_live.cli.running import progress, run, tell, tell_by_log
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.contracts import Contract
 from ime_live.errors import ContractError, StoreError, StoreSettingsError, UnknownContractError
 from ime_live.log_limiter import LogLimiter, PlainLines
@@ -208,7 +208,7 @@ class _Contracts:
         try:
             return self._find(entry)
         except UnknownContractError:
-            now = time.monotonic()
+            now = SYSTEM_CLOCK.monotonic()
             if now - self._begin >= _LOOK_AGAIN:
                 self._begin = now
                 self._looked_up.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ import typer
 from ime_live.cli.arguments.options import with_settings
 from ime_live.cli.lines import STANDARD_INPUT, open_input
 from ime_live.cli.running import run, tell
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import SettingsError
 from ime_live.settings import JwtSettings, StoreSettings, flag, variable
 
@@ -92,7 +92,7 @@ def create(
         contracts or None,
         settings.jwt_audience,
         settings.jwt_issuer,
-        now=time.time(),
+        now=SYSTEM_CLOCK.time(),
     )
     typer.echo(token)
 
@@ -163,7 +163,7 @@ def revoke(
 
     if [token, token_id, subject].count(None) != 2:
         raise SettingsError("a token, --jti or --subject must be given, and one of them only")
-    now = time.time()
+    now = SYSTEM_CLOCK.time()
     if token_id is not None:
         revocation = revocation_by(RevokedBy.TOKEN_ID, token_id, keep=keep, now=now)
     elif subject is not None:
@@ -214,7 +214,7 @@ def inspect(
 
     async def work() -> TokenReport:
         if not has_keys:
-            return inspect_token(text, now=time.time())
+            return inspect_token(text, now=SYSTEM_CLOCK.time())
         keyring = keyring_from(settings)
         await keyring.start()
         try:
@@ -224,7 +224,7 @@ def inspect(
                 audience=settings.jwt_audience or None,
                 issuer=settings.jwt_issuer or None,
                 leeway=settings.jwt_leeway,
-                now=time.time(),
+                now=SYSTEM_CLOCK.time(),
             )
         finally:
             await keyring.aclose()

@@ -7,7 +7,6 @@ without the braces around the id.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Final
@@ -15,6 +14,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.contracts import Contract
 from ime_live.doctor.publication import PublicationReviewer, Review
 from ime_live.errors import PayloadError, StoreError, UnknownContractError
@@ -178,7 +178,7 @@ class ChannelTail:
         if len(self._come) >= _WAITING:
             self._come.popleft()
             self._left_out += 1
-        self._come.append((channel, time.time_ns() // 1000, raw))
+        self._come.append((channel, SYSTEM_CLOCK.time_us(), raw))
         self._arrived.set()
 
     def _say(self, text: str) -> None:

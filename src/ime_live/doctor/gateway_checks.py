@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
@@ -20,6 +19,7 @@ from ime_live.client.options import credentials_of
 from ime_live.client.protocol.address import Service, read_service, stream_path
 from ime_live.client.protocol.message import ConnectionEvent
 from ime_live.client.rest.async_client import AsyncClient
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.contracts import Market
 from ime_live.doctor.check import Check, Finding, failed, ok, warning
 from ime_live.errors import (
@@ -90,7 +90,7 @@ def _words(error: Exception) -> str:
 async def reach(context: CheckedGateway) -> list[Finding]:
     """Does anything answer at the address?"""
     host, number = _host_and_port(context.service)
-    began = time.monotonic()
+    began = SYSTEM_CLOCK.monotonic()
     try:
         async with asyncio.timeout(_WAIT):
             _, writer = await asyncio.open_connection(host, number)
@@ -101,7 +101,9 @@ async def reach(context: CheckedGateway) -> list[Finding]:
         reason = os.strerror(code).lower() if code > 0 else _words(error)
         return [failed(f"{host} port {number}: {reason}", "check the address, and that it runs")]
     writer.transport.abort()
-    return [ok(f"{host} port {number} answers in {(time.monotonic() - began) * 1000:.0f} ms")]
+    return [
+        ok(f"{host} port {number} answers in {(SYSTEM_CLOCK.monotonic() - began) * 1000:.0f} ms")
+    ]
 
 
 async def tls(context: CheckedGateway) -> list[Finding]:
@@ -126,7 +128,7 @@ async def tls(context: CheckedGateway) -> list[Finding]:
     session = writer.get_extra_info("ssl_object")
     ends = ssl.cert_time_to_seconds(session.getpeercert()["notAfter"])
     writer.transport.abort()
-    days = (ends - time.time()) / 86_400
+    days = (ends - SYSTEM_CLOCK.time()) / 86_400
     text = f"{session.version()}, certificate trusted for {days:.0f} more days"
     return [warning(text, "renew it") if days < _SOON else ok(text)]
 
@@ -137,7 +139,7 @@ async def ready(context: CheckedGateway) -> list[Finding]:
     found = []
     with suppress(KeyError, ValueError, TypeError):
         at = parsedate_to_datetime(answer.headers["date"]).timestamp()
-        if abs(ahead := at - time.time()) > _SKEW:
+        if abs(ahead := at - SYSTEM_CLOCK.time()) > _SKEW:
             found.append(
                 warning(
                     f"its clock differs from this machine's by {ahead:+.0f} s",

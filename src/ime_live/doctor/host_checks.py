@@ -7,12 +7,12 @@ import os
 import resource
 import socket
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Final
 
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.doctor.check import Check, Finding, failed, ok, warning
 from ime_live.gateway.auth.keys import keyring_from
 from ime_live.settings import AuthMode, DoctorSettings, bare_host
@@ -75,7 +75,7 @@ async def tokens(settings: DoctorSettings) -> list[Finding]:
 async def clock(_: DoctorSettings) -> list[Finding]:
     """Is the clock plausible, and does the time zone have Tehran's last change?"""
     found = []
-    if time.time() < _RELEASED:
+    if SYSTEM_CLOCK.time() < _RELEASED:
         found.append(failed("the clock is years behind", "synchronise it, as by chrony"))
     zone_of(TEHRAN)  # raises, and says what to do
     try:

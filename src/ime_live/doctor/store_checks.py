@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.contracts import Contract
 from ime_live.doctor.check import Check, Finding, failed, ok, warning
 from ime_live.errors import StoreError
+from ime_live.market import MICROSECONDS
 from ime_live.settings import StoreSettings
 from ime_live.spelling import counted
 from ime_live.status import FeedState
@@ -62,7 +63,7 @@ async def reach(context: CheckedStore) -> list[Finding]:
         )
     found += _refused_writes(info)
     at = info.get("server_time_usec", "")
-    if at.isdigit() and abs(ahead := int(at) / 1e6 - time.time()) > _SKEW:
+    if at.isdigit() and abs(ahead := int(at) / 1e6 - SYSTEM_CLOCK.time()) > _SKEW:
         found.append(
             warning(
                 f"its clock differs from this machine's by {ahead:+.1f} s",
@@ -180,8 +181,8 @@ async def contracts(context: CheckedStore) -> list[Finding]:
     if not good:
         remedy = "start a feed or a publisher; see what it sends: ime-live tail ID"
         return [*found, warning(text, remedy)]
-    age = time.time() - max(each.version for each in good) / 1e6
-    return [*found, ok(f"{text}; the newest is {_age(age)} old")]
+    newest = max(each.version for each in good)
+    return [*found, ok(f"{text}; the newest is {_age(newest)} old")]
 
 
 async def feed(context: CheckedStore) -> list[Finding]:
@@ -193,13 +194,13 @@ async def feed(context: CheckedStore) -> list[Finding]:
     if not led:
         return [
             warning(
-                f"no feed runs; the last one wrote {_age(time.time() - status.written / 1e6)} ago",
+                f"no feed runs; the last one wrote {_age(status.written)} ago",
                 "start it: ime-live feed ime",
             )
         ]
     text = f"{status.state}, by {status.source or 'no source'}"
     if status.last_board is not None:
-        text += f", last board {_age(time.time() - status.last_board / 1e6)} ago"
+        text += f", last board {_age(status.last_board)} ago"
     if status.lag is not None:
         text += f", lag {status.lag:.1f} s"
     if status.state in (FeedState.DOWN, FeedState.STALE):
@@ -212,7 +213,8 @@ async def feed(context: CheckedStore) -> list[Finding]:
     return [ok(text)]
 
 
-def _age(seconds: float) -> str:
+def _age(moment: int) -> str:
+    seconds = SYSTEM_CLOCK.time() - moment / MICROSECONDS
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"

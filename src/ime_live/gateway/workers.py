@@ -23,6 +23,7 @@ import structlog
 
 from ime_live import signals
 from ime_live.backoff import Backoff
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import ImeLiveError
 
 log = structlog.get_logger()
@@ -52,7 +53,7 @@ class WorkerHeartbeat:
 
     def beat(self) -> None:
         """Note that the loop is running."""
-        self._last.value = time.monotonic()
+        self._last.value = SYSTEM_CLOCK.monotonic()
 
     @property
     def last(self) -> float:
@@ -146,9 +147,9 @@ class Workers:
         self._draining = True
 
     def _watch(self) -> None:
-        looked = since = time.monotonic()
+        looked = since = SYSTEM_CLOCK.monotonic()
         while not self._signals:
-            now = time.monotonic()
+            now = SYSTEM_CLOCK.monotonic()
             if now - looked > _PAUSED:
                 since = now  # suspended, perhaps with the workers: their silence proves nothing
             looked = now
@@ -218,7 +219,7 @@ class Workers:
 
     def _start(self, worker: _Worker) -> None:
         worker.heartbeat, worker.drains = WorkerHeartbeat(), False
-        worker.started = time.monotonic()
+        worker.started = SYSTEM_CLOCK.monotonic()
         inbox, worker.outbox = _spawn.Pipe(duplex=False)
         # Not sent after the start: it might start with keys or files that are no longer valid.
         worker.process = _spawn.Process(
@@ -232,10 +233,10 @@ class Workers:
         processes = [w.process for w in self._workers if w.process is not None]
         _send(processes, signal.SIGTERM)
         _send(processes, signal.SIGCONT)  # a suspended one would not get the first signal
-        deadline = time.monotonic() + self._stop_timeout
+        deadline = SYSTEM_CLOCK.monotonic() + self._stop_timeout
         hurried = False
         while running := [each for each in processes if each.exitcode is None]:
-            if time.monotonic() > deadline:
+            if SYSTEM_CLOCK.monotonic() > deadline:
                 log.error("workers do not exit; killing them", pids=[p.pid for p in running])
                 _send(running, signal.SIGKILL)
             if not hurried and self._signals.count(signal.SIGINT) > 1:

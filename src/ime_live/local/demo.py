@@ -12,7 +12,6 @@ import secrets
 import shlex
 import socket
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,6 +22,7 @@ from urllib.parse import quote
 import structlog
 
 from ime_live.bars.aggregator import BarAggregator
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import FeedError
 from ime_live.feeds.pipeline.leadership import Leadership, holder_name
 from ime_live.gateway.auth.tokens import create_token
@@ -78,7 +78,7 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
     secret = token = ""
     if not is_loopback(settings.host):
         secret = secrets.token_urlsafe(48)
-        token = create_token(secret, "demo", _DAYS, now=time.time())
+        token = create_token(secret, "demo", _DAYS, now=SYSTEM_CLOCK.time())
     with bind(settings.host, settings.port) as listener, EmbeddedValkey() as valkey:
         host, port = listener.getsockname()[:2]
         gateway = GatewaySettings(

@@ -7,7 +7,6 @@ status agree.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -20,6 +19,7 @@ import structlog
 
 from ime_live.archive.day_file import Cut, read_members
 from ime_live.archive.line import FORMAT, ArchiveLine, read_line
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.contracts import Contract
 from ime_live.errors import FeedError, PayloadError, SettingsError
 from ime_live.feeds.pipeline.ingest import Ingest, Totals
@@ -175,7 +175,7 @@ class ArchivePlayback:
         self.contracts = tuple(contracts.values())
         if not self.contracts:
             raise FeedError(f"no contract before the first state in {files[0]}")
-        if self.begin > time.time_ns() // 1000 + MAX_AHEAD:
+        if self.begin > SYSTEM_CLOCK.time_us() + MAX_AHEAD:
             raise FeedError(f"{files[0]} begins in the future, at {self._first[-1].timestamp}")
 
     async def open(self, store: Store) -> None:

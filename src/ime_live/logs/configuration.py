@@ -22,6 +22,7 @@ from structlog.processors import ExceptionRenderer, JSONRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.logs.writer import LogWriter
 from ime_live.settings import LogFormat, LogSettings
 
@@ -113,7 +114,7 @@ class _Stamper:
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         del logger, method
-        now, micros = divmod(time.time_ns() // 1000, 1_000_000)
+        now, micros = divmod(SYSTEM_CLOCK.time_us(), 1_000_000)
         second, text = self._second
         if second != now:
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))

@@ -19,6 +19,8 @@ from itertools import accumulate
 from queue import Empty, SimpleQueue
 from typing import Final
 
+from ime_live.clock import SYSTEM_CLOCK
+
 CAPACITY: Final = 10_000
 """Lines that may wait; some 3 MB."""
 
@@ -97,9 +99,9 @@ class LogWriter:
         written = threading.Event()
         self._hurry = True
         self._queue.put(written)
-        end = time.monotonic() + _LONGEST_FLUSH
+        end = SYSTEM_CLOCK.monotonic() + _LONGEST_FLUSH
         before = -1
-        while self._done != before and time.monotonic() < end:
+        while self._done != before and SYSTEM_CLOCK.monotonic() < end:
             before = self._done
             if written.wait(_PATIENCE):
                 break

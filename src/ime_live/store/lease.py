@@ -9,11 +9,11 @@ its successor.
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
 from msgspec import Struct
 
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import FeedError, FencedError, StoreError
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus, read_status
@@ -141,7 +141,7 @@ class Lease(Commands):
                 reason = str(error)
         self._limited.warning(UNREADABLE, key=UNREADABLE, error=reason)
         if self._unreadable is None or self._unreadable[0] != str(raw):
-            self._unreadable = str(raw), time.time_ns() // 1000
+            self._unreadable = str(raw), SYSTEM_CLOCK.time_us()
         return FeedStatus(FeedState.DOWN, self._unreadable[1], error=UNREADABLE), bool(led)
 
     async def _answer(self, script: scripts.Script, *call: Any) -> list[int]:  # noqa: ANN401

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import (
     IncompleteError,
     PayloadError,
@@ -224,7 +224,7 @@ class Store(RegisteredContracts):
             [("HMGET", self.keys.last(i), "version", "data", "seen", "history") for i in ids],
             fields=(bytes | None,) * 4,
         )
-        latest = time.time_ns() // 1000 + MAX_AHEAD
+        latest = SYSTEM_CLOCK.time_us() + MAX_AHEAD
         found: dict[str, LastState | PayloadError] = {}
         refused: dict[str, Exception] = {}
         for contract_id, reply in zip(ids, replies, strict=True):
@@ -296,7 +296,7 @@ class Store(RegisteredContracts):
         replies = await self._pipelined(
             [("HMGET", self.keys.last(i), "version") for i in ids], fields=(bytes | None,)
         )
-        latest = time.time_ns() // 1000 + MAX_AHEAD
+        latest = SYSTEM_CLOCK.time_us() + MAX_AHEAD
         found: dict[str, int] = {}
         for contract_id, reply in zip(ids, replies, strict=True):
             if isinstance(reply, Exception) and not is_bad_data(reply):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -11,6 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from ime_live.client.protocol.message import Message
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import PayloadError, ServiceError
 from ime_live.market import Number, Payload
 from ime_live.spelling import fold_name
@@ -124,7 +124,7 @@ class QuoteList:
         unreadable: number of messages whose data could not be read.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = SYSTEM_CLOCK.monotonic) -> None:
         """Create an empty list; the clock returns seconds."""
         self.sort_key = COLUMNS[0].key
         self.reverse = False

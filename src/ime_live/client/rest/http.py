@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl as tls
-import time
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Final
@@ -19,6 +18,7 @@ from ime_live.client.network.proxy import ProxyServer, read_proxy, through
 from ime_live.client.protocol.address import Service
 from ime_live.client.protocol.close_reason import CloseReason
 from ime_live.client.rest.response import Response
+from ime_live.clock import SYSTEM_CLOCK
 
 _MOST: Final = 64 * 1024 * 1024  # bytes of an answer; all contracts together have about 2 MB
 _PIECE: Final = 65_536
@@ -206,7 +206,7 @@ class HttpConnection(http.client.HTTPConnection):
         return Response(response.status, b"".join(pieces), location, retry_after)
 
     def _limit(self, deadline: float) -> None:
-        left = deadline - time.monotonic()
+        left = deadline - SYSTEM_CLOCK.monotonic()
         if left <= 0:
             raise TimeoutError
         if self.sock is not None:  # None once the last byte was read

@@ -10,7 +10,6 @@ import http.client
 import selectors
 import ssl as tls
 import threading
-import time
 import weakref
 from collections.abc import Mapping
 from typing import Final
@@ -23,6 +22,7 @@ from ime_live.client.protocol.address import Service
 from ime_live.client.protocol.close_reason import CloseReason, error_of_proxy
 from ime_live.client.rest.http import CallError, HttpConnection, ProxyStatusError
 from ime_live.client.rest.response import Response
+from ime_live.clock import SYSTEM_CLOCK
 
 _MOST_IDLE: Final = 10
 _IDLE: Final = 60.0  # seconds; routers on the way forget a silent connection after minutes
@@ -97,7 +97,7 @@ class ConnectionPool:
         with self._lock:
             while self._idle:
                 connection, since = self._idle.pop()
-                if time.monotonic() - since < _IDLE and not _is_readable(connection):
+                if SYSTEM_CLOCK.monotonic() - since < _IDLE and not _is_readable(connection):
                     return connection
                 connection.close()
         return None
@@ -107,7 +107,7 @@ class ConnectionPool:
             if connection.sock is None or self._closed or len(self._idle) >= _MOST_IDLE:
                 connection.close()
             else:
-                self._idle.append((connection, time.monotonic()))
+                self._idle.append((connection, SYSTEM_CLOCK.monotonic()))
 
     def _connect(self) -> HttpConnection:
         proxy = proxy_for(self._proxy, self._service, "http")
@@ -140,7 +140,7 @@ class ConnectionPool:
     def _talk(self, connection: HttpConnection, url: str, headers: Mapping[str, str]) -> Response:
         address = connection.address
         try:
-            answer = connection.get(url, headers, time.monotonic() + self._read_timeout)
+            answer = connection.get(url, headers, SYSTEM_CLOCK.monotonic() + self._read_timeout)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             text = f"{address} must answer, but closed the connection: {error!r}"

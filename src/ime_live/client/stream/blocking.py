@@ -6,7 +6,6 @@ An event loop in a thread of its own receives while the program computes.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable
 from typing import Self
 
@@ -17,6 +16,7 @@ from ime_live.client.protocol.selection import Selected
 from ime_live.client.selectors import Ids, Markets, Underlying, selectors_of
 from ime_live.client.stream.receiver import STREAM_ENDED
 from ime_live.client.stream.stream import BaseStream
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.messages import Action
 from ime_live.settings.rule import NUMBER, SWITCH
 
@@ -88,14 +88,14 @@ class BlockingStream(BaseStream[DataT]):
         """
         NUMBER.or_none().check("timeout", timeout)
         receiver = self._receiver
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else SYSTEM_CLOCK.monotonic() + timeout
         while (message := receiver.queue.take()) is None:
             if receiver.ended:
                 if receiver.failure is not None:
                     raise receiver.failure
                 return None
             # Another thread may take each message that arrives: the limit is for all waits.
-            left = None if deadline is None else deadline - time.monotonic()
+            left = None if deadline is None else deadline - SYSTEM_CLOCK.monotonic()
             with self._arrived:
                 if (left is not None and left <= 0) or not self._arrived.wait_for(
                     self._is_new, left

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC
@@ -26,6 +25,7 @@ from websockets.exceptions import (
     WebSocketException,
 )
 
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.pages import describe, printable
 from ime_live.feeds.ime.signalr import MOST_SECONDS
@@ -98,7 +98,7 @@ def network_errors() -> Iterator[None]:
             bytes(response.body or b""),
             headers.get("Location", ""),
             wanted="a WebSocket",
-            retry_after=retry_after(headers, time.time()),
+            retry_after=retry_after(headers, SYSTEM_CLOCK.time()),
         ) from error
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
         raise FeedError(_reason(error)) from error
@@ -183,7 +183,7 @@ async def check_response(response: httpx.Response, kind: str) -> None:
         body,
         location,
         wanted,
-        retry_after(response.headers, time.time()),
+        retry_after(response.headers, SYSTEM_CLOCK.time()),
     )
 
 
