@@ -81,7 +81,7 @@ TESTED_ELSEWHERE = {
     "settings/option.py": "test_settings.py",
     "settings/rule.py": "test_settings.py",
     "settings/store.py": "test_settings.py",
-    "signals.py": "cli/test_signals.py",
+    "process/signals.py": "cli/test_signals.py",
     "store/commands.py": "store/test_store.py",
     "store/keys.py": "store/test_store.py",
     "store/network/cluster.py": "store/network/test_topologies.py",

@@ -30,7 +30,7 @@ def main() -> None:
         )
         sys.exit(2)
     # First of all: what follows takes half a second to import.
-    from ime_live import signals
+    from ime_live.process import signals
 
     signals.at_rest()
     _hide_secrets()

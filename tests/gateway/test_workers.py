@@ -20,7 +20,7 @@ PATIENCE = 40.0
 # Each worker writes its pid into a file, and then does as it was told.
 PROGRAM = """
 import os, signal, sys, time
-from ime_live import signals
+from ime_live.process import signals
 from ime_live.errors import ImeLiveError
 from ime_live.gateway.workers import Workers
 

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import typer
 from msgspec import Struct
 
-from ime_live import signals
 from ime_live.cli.arguments.options import with_settings
 from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import ImeLiveError, SettingsError
+from ime_live.process import signals
 from ime_live.settings import DrainSettings, flag
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import typer
 
-from ime_live import signals
+from ime_live.process import signals
 from ime_live.settings import LogSettings
 
 _T = TypeVar("_T")

@@ -120,7 +120,7 @@ def _show(
         if (error.name or "").partition(".")[0] not in ("textual", "rich"):
             raise
         raise SettingsError(_MISSING.format(error.name)) from None
-    from ime_live import signals
+    from ime_live.process import signals
 
     app = WatchApp(make, place)
 

@@ -22,7 +22,6 @@ from typing import Any, Final
 import structlog
 import uvicorn
 
-from ime_live import signals
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import SettingsError
 from ime_live.gateway.app import GATEWAY, Application
@@ -36,6 +35,7 @@ from ime_live.gateway.worker_metrics import MULTIPROCESS_VARIABLE, metrics_folde
 from ime_live.gateway.workers import WorkerHeartbeat, Workers
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging
+from ime_live.process import signals
 from ime_live.process.listener import bind
 from ime_live.process.reload import Reloader, tell_refusal
 from ime_live.settings import GatewaySettings, local_address, url_host

@@ -21,10 +21,10 @@ from typing import Any, Final
 
 import structlog
 
-from ime_live import signals
 from ime_live.backoff import Backoff
 from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import ImeLiveError
+from ime_live.process import signals
 
 log = structlog.get_logger()
 
