@@ -21,7 +21,6 @@ from ime_live.gateway.drain import Drain
 from ime_live.gateway.http.lingering import SlowReader
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.limits.client_address import ClientAddresses
-from ime_live.gateway.limits.rate_limit import Rate
 from ime_live.gateway.limits.request_memory import RequestMemory
 from ime_live.gateway.limits.stream_limits import StreamLimits
 from ime_live.gateway.limits.work_queue import WorkQueue
@@ -32,6 +31,7 @@ from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
 from ime_live.gateway.stream.open_streams import OpenStreams
 from ime_live.log_limiter import LogLimiter
+from ime_live.rate import Rate
 from ime_live.registry import Registry
 from ime_live.settings import AuthMode, GatewaySettings
 from ime_live.timezones import zone_of

@@ -24,7 +24,7 @@ from ime_live.gateway.http.lingering import SlowReader
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.limits.client_address import ClientAddresses
-from ime_live.gateway.limits.rate_limit import Rate, RequestLimit
+from ime_live.gateway.limits.rate_limit import RequestLimit
 from ime_live.gateway.limits.request_memory import RequestMemory
 from ime_live.gateway.limits.stream_limits import StreamLimits
 from ime_live.gateway.limits.work_queue import WorkQueue
@@ -55,6 +55,7 @@ from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging, lines_dropped
 from ime_live.market import timestamp_of
 from ime_live.monitoring.commit import built_commit
+from ime_live.rate import Rate
 from ime_live.settings import AuthMode, GatewaySettings
 from ime_live.settings.limits import listed
 from ime_live.store.bar_store import BarStore

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ime_live.gateway.limits.rate_limit import BURST, RequestLimit
+from ime_live.gateway.limits.rate_limit import RequestLimit
+from ime_live.rate import BURST
 
 
 def taken(limit: RequestLimit, now: float, tries: int = 1000, who: str = "a") -> int:

@@ -8,8 +8,8 @@ import pytest
 from ime_live.errors import LimitError
 from ime_live.gateway.auth.identity import ANONYMOUS, Identity
 from ime_live.gateway.hub.contract_ref import By
-from ime_live.gateway.limits.rate_limit import BURST
 from ime_live.gateway.upstream.sections import read_sections
+from ime_live.rate import BURST
 from tests.gateway.rest.test_handlers import MakePayload, World, decoded, refused, request
 
 

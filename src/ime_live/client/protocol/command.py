@@ -11,12 +11,10 @@ from ime_live.client.protocol.close_reason import UNKNOWN_CONTRACT
 from ime_live.client.protocol.message import Selector
 from ime_live.errors import ControlError, ImeLiveError, RefusedError, UnknownContractError
 from ime_live.messages import Action, ContractFilter, ControlFault, ControlRequest
+from ime_live.rate import Rate
 
-RATE: Final = 8.0
-"""Messages per second; the gateway allows ten on average (``--client-rate``)."""
-
-BURST: Final = 40
-"""Messages at once; the gateway allows five times the rate."""
+COMMAND_RATE: Final = Rate(8.0)
+"""Commands per second; the gateway allows ten on average (``--client-rate``)."""
 
 # Bytes of the contracts in a command; the gateway accepts 4 KiB in all (--max-client-message).
 _MOST_BYTES = 3800
@@ -136,27 +134,3 @@ class Change:
             snapshot=snapshot,
             id=number,
         )
-
-
-class CommandRate:
-    """The pace of commands, so that the gateway does not close the stream with 1008.
-
-    It is a token bucket of `BURST` messages that refills at `RATE`, one per connection.
-    """
-
-    def __init__(self) -> None:
-        """Begin with a full bucket."""
-        self._left = float(BURST)
-        self._at: float | None = None
-
-    def wait(self, now: float) -> float:
-        """Count one message, and return the seconds to wait before it is sent.
-
-        Args:
-            now: a monotonic clock in seconds.
-        """
-        if self._at is not None:
-            self._left = min(BURST, self._left + RATE * (now - self._at))
-        self._at = now
-        self._left -= 1
-        return max(0.0, -self._left / RATE)

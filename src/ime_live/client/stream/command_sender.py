@@ -9,7 +9,7 @@ from websockets import exceptions as ends
 from websockets.asyncio.client import ClientConnection
 
 from ime_live.client.options import StreamOptions
-from ime_live.client.protocol.command import Change, CommandRate
+from ime_live.client.protocol.command import COMMAND_RATE, Change
 from ime_live.client.protocol.message import Selector
 from ime_live.client.protocol.selection import Selection
 from ime_live.errors import ImeLiveError, ServiceError
@@ -72,7 +72,7 @@ class CommandSender:
         Raises:
             ServiceError: a command of the library itself has no answer in time.
         """
-        loop, rate = asyncio.get_running_loop(), CommandRate()
+        loop, due = asyncio.get_running_loop(), 0.0
         limit = self._limit
         fatal: ImeLiveError | None = None
 
@@ -88,7 +88,10 @@ class CommandSender:
             while fatal is None:
                 self.changed.clear()
                 while (request := self._selection.next_request()) is not None:
-                    await asyncio.sleep(rate.wait(loop.time()))
+                    due, wait = COMMAND_RATE.take(due, loop.time())
+                    while wait:
+                        await asyncio.sleep(wait)
+                        due, wait = COMMAND_RATE.take(due, loop.time())
                     try:
                         await connection.send(request.to_json(), text=True)
                     except ends.ConnectionClosed:

@@ -13,7 +13,8 @@ from typing import Final
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import LimitError
 from ime_live.gateway.limits.client_address import group_of
-from ime_live.gateway.limits.rate_limit import Rate, RequestLimit
+from ime_live.gateway.limits.rate_limit import RequestLimit
+from ime_live.rate import Rate
 from ime_live.settings.limits import LimitSettings
 
 _RETRY_AFTER: Final = (2.0, 10.0)

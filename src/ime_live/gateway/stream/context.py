@@ -17,7 +17,6 @@ from ime_live.gateway.http.lingering import SlowReader
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.limits.client_address import ClientAddresses
-from ime_live.gateway.limits.rate_limit import Rate
 from ime_live.gateway.limits.request_memory import RequestMemory
 from ime_live.gateway.limits.stream_limits import StreamLimits
 from ime_live.gateway.limits.work_queue import WorkQueue
@@ -33,6 +32,7 @@ from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.gateway.upstream.upstream import Upstream
 from ime_live.log_limiter import LogLimiter
 from ime_live.market import MICROSECONDS
+from ime_live.rate import Rate
 from ime_live.settings import GatewaySettings
 
 EVENT_OVERLAP: Final = MICROSECONDS
