@@ -1,9 +1,10 @@
-"""The source tree: one class name for one class, and no folder of more than 15 modules."""
+"""The source tree: one class name for one class, small folders, and few layers."""
 
 from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ PACKAGE = ROOT / "src" / "ime_live"
 TESTS = ROOT / "tests"
 
 MOST_MODULES = 15
+MOST_LAYERS = 10
 
 SHARED_NAMES: dict[str, str] = {}
 """Class name → why more than one class has it."""
@@ -139,6 +141,14 @@ def test_folders_have_a_limited_number_of_modules() -> None:
     found = folders()
     assert len(found) > 20
     assert {path: count for path, count in found.items() if count > MOST_MODULES} == {}
+
+
+def test_gateway_has_a_limited_number_of_layers() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    [gateway] = [each for each in contracts if each.get("containers") == ["ime_live.gateway"]]
+    assert gateway["exhaustive"]
+    assert len(gateway["layers"]) <= MOST_LAYERS
 
 
 def mirrored(module: Path) -> Path:
