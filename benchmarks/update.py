@@ -18,7 +18,7 @@ from ime_live.gateway.metrics import Metrics
 from ime_live.gateway.upstream.reconciler import Reconciler
 from ime_live.gateway.upstream.upstream import Upstream
 from ime_live.settings import GatewaySettings
-from ime_live.store.store import LastState, Lifted
+from ime_live.store.records import LastState, Lifted
 
 _UPDATES: Final = 5_000
 _ROUNDS: Final = 5

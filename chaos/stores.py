@@ -23,7 +23,7 @@ from chaos.proxy import Proxy
 from chaos.states import IDS
 from chaos.timeline import Stored
 from ime_live.settings import StoreSettings
-from ime_live.store.store import Keys
+from ime_live.store.keys import Keys
 from tests.support.servers import MASTER, ClusterServers, SentinelServers, Server, free_port
 
 _KEYS: Final = Keys(StoreSettings().key_prefix)

@@ -28,7 +28,8 @@ from ime_live.registry import Registry
 from ime_live.settings import StoreSettings, flag, options
 from ime_live.settings.rule import WHOLE_NUMBER, Rule
 from ime_live.store.network.connections import Connections
-from ime_live.store.store import LastState, Store
+from ime_live.store.records import LastState
+from ime_live.store.store import Store
 
 # Attempts of a patch while other writers change the contract; each is one read and one script.
 _ATTEMPTS: Final = 50

@@ -12,8 +12,10 @@ from ime_live.contracts import Contract
 from ime_live.errors import ContractError, FencedError, StoreError
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
+from ime_live.store.keys import Keys
+from ime_live.store.records import Stored
 from ime_live.store.scripts import Script
-from ime_live.store.store import Keys, Store, Stored
+from ime_live.store.store import Store
 
 A, B = b'{"state":"A"}', b'{"state":"B"}'  # a store does not look into them
 Client = Any  # redis-py's own, whose commands are loosely typed

@@ -15,7 +15,8 @@ import pytest
 from ime_live.errors import StoreError
 from ime_live.market_json import read_payload
 from ime_live.settings import StoreSettings
-from ime_live.store.store import LastState, Store, Stored
+from ime_live.store.records import LastState, Stored
+from ime_live.store.store import Store
 from tests.support.servers import Server
 
 MakePayload = Callable[[], dict[str, Any]]

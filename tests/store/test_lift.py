@@ -12,7 +12,8 @@ import pytest
 from ime_live.errors import StoreError
 from ime_live.market import MICROSECONDS
 from ime_live.market_json import MAX_AHEAD
-from ime_live.store.store import Lift, Lifted, Store, Stored
+from ime_live.store.records import Lift, Lifted, Stored
+from ime_live.store.store import Store
 
 DATA = b'{"state":"A"}'  # a store does not look into it
 KEY, CHANNEL = "ime:last:{1}", "ime:live:{1}"

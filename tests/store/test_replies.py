@@ -15,7 +15,8 @@ from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import Lease
-from ime_live.store.store import Lift, Store
+from ime_live.store.records import Lift
+from ime_live.store.store import Store
 
 MakePayload = Callable[..., dict[str, Any]]
 Use = Callable[[Store, Lease, dict[str, Any]], Awaitable[object]]

@@ -25,8 +25,10 @@ from ime_live.market_json import MAX_STATE_BYTES, read_payload, read_publication
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState
 from ime_live.store import scripts
+from ime_live.store.keys import Keys
 from ime_live.store.lease import Lease
-from ime_live.store.store import Keys, LastState, Store, Stored
+from ime_live.store.records import LastState, Stored
+from ime_live.store.store import Store
 
 MakePayload = Callable[..., dict[str, Any]]
 Client = Any  # redis-py's own, whose commands are loosely typed

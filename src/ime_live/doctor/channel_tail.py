@@ -22,7 +22,8 @@ from ime_live.market_json import read_stored
 from ime_live.registry import Registry
 from ime_live.settings import StoreSettings
 from ime_live.store.pubsub import PubSub
-from ime_live.store.store import LastState, Store
+from ime_live.store.records import LastState
+from ime_live.store.store import Store
 
 _WAITING: Final = 10_000
 """Messages that wait for their review; older ones are left out then, and counted."""

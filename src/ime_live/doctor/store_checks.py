@@ -16,7 +16,8 @@ from ime_live.spelling import counted
 from ime_live.status import FeedState
 from ime_live.store.lease import Lease
 from ime_live.store.pubsub import PubSub
-from ime_live.store.store import LastState, Store
+from ime_live.store.records import LastState
+from ime_live.store.store import Store
 
 _OLDEST: Final = (6, 2)
 _SKEW: Final = 1.0  # seconds between two clocks that no clock service leaves

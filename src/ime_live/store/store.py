@@ -18,7 +18,6 @@ from ime_live.market import Update
 from ime_live.market_json import MAX_AHEAD
 from ime_live.settings import StoreSettings
 from ime_live.store import scripts
-from ime_live.store.keys import Keys
 from ime_live.store.network.topology import Command
 from ime_live.store.records import (
     LastState,
@@ -32,17 +31,6 @@ from ime_live.store.records import (
     version_in,
 )
 from ime_live.store.registry import RegisteredContracts
-
-__all__ = [
-    "Keys",
-    "LastState",
-    "Lift",
-    "Lifted",
-    "Store",
-    "Stored",
-    "check_settings",
-    "is_bad_data",
-]
 
 # Seconds to wait for each answer of Redis while a process starts.
 _CHECK_TIMEOUT: Final = 5.0

@@ -56,7 +56,7 @@ from ime_live.gateway.upstream import reconciler
 from ime_live.gateway.upstream.reconciler import Reconciler
 from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.market import MICROSECONDS, Payload, PayloadSections, sections_of, version_of
-from ime_live.store.store import LastState, Lift, Lifted
+from ime_live.store.records import LastState, Lift, Lifted
 from tests.support.clock import GivenClock
 from tests.support.fake_sockets import FakeSocket, send
 from tests.support.frames import Message, Reader, Status

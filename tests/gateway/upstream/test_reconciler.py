@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway.upstream.reconciler import MAX_AGE, Reconciler
 from ime_live.market import Payload, Update
-from ime_live.store.store import LastState, Lift, Lifted
+from ime_live.store.records import LastState, Lift, Lifted
 from tests.support.clock import GivenClock
 from tests.support.hub_world import NOW, A, B, C, World, Writer
 

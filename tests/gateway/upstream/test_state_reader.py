@@ -12,7 +12,7 @@ import structlog
 
 from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway.upstream.state_reader import StateReader
-from ime_live.store.store import LastState
+from ime_live.store.records import LastState
 from tests.support.clock import FakeClock
 
 MakePayload = Callable[..., dict[str, Any]]

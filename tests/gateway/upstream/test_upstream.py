@@ -24,7 +24,7 @@ from ime_live.gateway.upstream import upstream as upstream_module
 from ime_live.gateway.upstream.reconciler import Reconciler
 from ime_live.gateway.upstream.upstream import Upstream
 from ime_live.market import Payload, Update
-from ime_live.store.store import LastState, Lift, Lifted
+from ime_live.store.records import LastState, Lift, Lifted
 from tests.support.clock import GivenClock
 from tests.support.fake_sockets import FakeSocket, send
 from tests.support.frames import Reader

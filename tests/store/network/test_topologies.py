@@ -24,7 +24,8 @@ from ime_live.settings import BarsSettings, StoreSettings
 from ime_live.status import FeedState, FeedStatus
 from ime_live.store.bar_store import BarStore
 from ime_live.store.lease import BARS, Lease
-from ime_live.store.store import Store, Stored
+from ime_live.store.records import Stored
+from ime_live.store.store import Store
 from ime_live.timezones import TEHRAN, zone_of
 from tests.stream.harness import Gateway, receive
 from tests.support.servers import (

@@ -32,7 +32,7 @@ from ime_live.gateway.hub.channel import Present
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.log_limiter import LogLimiter
 from ime_live.market import MICROSECONDS, Update
-from ime_live.store.store import LastState, Lift, Lifted
+from ime_live.store.records import LastState, Lift, Lifted
 
 log = structlog.get_logger()
 

@@ -19,7 +19,7 @@ from ime_live.gateway.upstream.sections import Sections, read_sections
 from ime_live.log_limiter import LogLimiter
 
 if TYPE_CHECKING:
-    from ime_live.store.store import LastState
+    from ime_live.store.records import LastState
 
 log = structlog.get_logger()
 
