@@ -14,10 +14,12 @@ from datetime import date, datetime
 import pytest
 
 from ime_live.contracts import Market, read_contract
+from ime_live.feeds.boards.field_map import BOARDS
 from ime_live.feeds.boards.frame import Frame
-from ime_live.feeds.boards.frame_reader import BOARDS, Quote, read_frame
+from ime_live.feeds.boards.rows import Quote
 from ime_live.market import Aggregate, BestLimit, ContractInfo, Level
 from ime_live.market_json import read_payload
+from tests.support.board_frames import read_frame
 from tests.support.paths import CAPTURE
 
 NOTHING = Level(0, 0, 0, 0)

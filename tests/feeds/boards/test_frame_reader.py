@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from ime_live.contracts import Market, read_contract
 from ime_live.errors import FeedError
 from ime_live.feeds.boards.frame import Frame
-from ime_live.feeds.boards.frame_reader import Quote, read_frame
+from ime_live.feeds.boards.rows import Quote
 from ime_live.market_json import read_payload
+from tests.support.board_frames import read_frame
 from tests.support.paths import ROWS
 
 FUTURES = "updateFutureMarketsInfo"

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from ime_live.contracts import Contract, Market
 from ime_live.feeds.boards.frame import Frame
-from ime_live.feeds.boards.frame_reader import read_frame
 from ime_live.feeds.boards.newest import DELISTED_AFTER, FrameChanges, NewestBoards
 from ime_live.feeds.boards.rows import MAX_AHEAD
 from tests.feeds.ime.frames import board, row
+from tests.support.board_frames import read_frame
 
 FUTURES, OPTIONS = "updateFutureMarketsInfo", "updateMarketsInfo"
 CDC, RECEIPTS = "updateCDCMarketsInfo", "updateGavahiMarketsInfo"

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ime_live.errors import SettingsError
-from ime_live.feeds.boards.frame_reader import BOARDS, read_frame
+from ime_live.feeds.boards.field_map import BOARDS
 from ime_live.feeds.boards.price_limits import BOARDS_BY_NAME, read_boards, read_price_limits
 from ime_live.feeds.boards.rows import DEFAULT_PRICE_LIMITS, OPEN_RANGE
 from ime_live.settings import FeedSettings
+from tests.support.board_frames import read_frame
 from tests.support.paths import ROWS
 
 

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ime_live.feeds.boards import frame_reader
-from ime_live.feeds.boards.frame_reader import FrameReader, read_frame
+from ime_live.feeds.boards.frame_reader import FrameReader
 from ime_live.feeds.boards.newest import NewestBoards
 from ime_live.feeds.boards.row_cache import cut
 from ime_live.feeds.boards.rows import MAX_AHEAD, read_row
 from tests.feeds.ime.frames import row
+from tests.support.board_frames import read_frame
 
 FUTURES, OPTIONS = "updateFutureMarketsInfo", "updateMarketsInfo"
 CDC, RECEIPTS = "updateCDCMarketsInfo", "updateGavahiMarketsInfo"

@@ -13,7 +13,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from ime_live.errors import SettingsError
-from ime_live.feeds.boards.frame_reader import read_frame
 from ime_live.feeds.ime.polling import LARGEST, PATHS, BoardPoller
 from ime_live.feeds.ime.signalr import MOST_SECONDS
 from ime_live.settings import SignalRHubSettings
@@ -22,6 +21,7 @@ from tests.feeds.ime.proxy import Proxy
 from tests.feeds.ime.refusals import HTML
 from tests.feeds.ime.server import PATIENCE, LoopbackServer
 from tests.feeds.ime.wire import Exchange, Request
+from tests.support.board_frames import read_frame
 from tests.support.clock import FakeClock
 
 FUTURES, OPTIONS, CDC = "Future/LiveMarket", "Option/LiveMarket", "CDC/CDCLiveMarket"

@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 from ime_live.clock import Clock
 from ime_live.contracts import Contract, Market
 from ime_live.errors import FeedError
-from ime_live.feeds.boards.frame_reader import BOARDS, DEFAULT_PRICE_LIMITS
+from ime_live.feeds.boards.field_map import BOARDS
+from ime_live.feeds.boards.rows import DEFAULT_PRICE_LIMITS
 from ime_live.feeds.ime.frame_source import ConnectionState
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
 from ime_live.feeds.pipeline.feed import Feed, Reading

@@ -7,7 +7,7 @@ from datetime import date, datetime
 import pytest
 
 from ime_live.contracts import Market
-from ime_live.feeds.boards.frame_reader import BOARDS
+from ime_live.feeds.boards.field_map import BOARDS
 from ime_live.feeds.ime.frame_source import ConnectionState
 from ime_live.feeds.pipeline.health import FeedHealth
 from ime_live.feeds.pipeline.hours import TradingHours

@@ -11,10 +11,11 @@ from msgspec.structs import replace
 
 from ime_live.contracts import Contract, Market
 from ime_live.errors import PayloadError, StoreError
-from ime_live.feeds.boards.frame_reader import read_frame
-from ime_live.feeds.pipeline.ingest import DELISTED_AFTER, FrameRefusal, Ingest
+from ime_live.feeds.boards.newest import DELISTED_AFTER
+from ime_live.feeds.pipeline.ingest import FrameRefusal, Ingest
 from ime_live.market import Payload
 from ime_live.publisher import PublishResult
+from tests.support.board_frames import read_frame
 from tests.support.paths import ROWS
 
 ROW = json.loads((ROWS / "future.json").read_text())

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from ime_live.feeds.boards.frame_reader import read_frame
 from ime_live.feeds.boards.newest import NewestBoards
 from ime_live.feeds.pipeline.fenced import FencedWriter
 from ime_live.feeds.pipeline.ingest import Ingest
@@ -25,6 +24,7 @@ from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import Lease
 from ime_live.store.store import Store
 from tests.feeds.ime.frames import board, row
+from tests.support.board_frames import read_frame
 from tests.support.clock import FakeClock
 
 FUTURES = "updateFutureMarketsInfo"

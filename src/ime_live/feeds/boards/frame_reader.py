@@ -20,7 +20,6 @@ from ime_live.feeds.boards.field_map import (
     BOARDS,
     CDC_BOARD,
     CLOCK,
-    MARKETS,
     METHODS,
     PUSHED_AT,
     ROW_IDS,
@@ -44,17 +43,6 @@ from ime_live.feeds.boards.rows import (
     retimed,
 )
 from ime_live.feeds.boards.wrapping import got, rows_in, unwrap
-
-__all__ = [
-    "BOARDS",
-    "CLOCK",
-    "DEFAULT_PRICE_LIMITS",
-    "MARKETS",
-    "FrameReader",
-    "PriceLimits",
-    "Quote",
-    "read_frame",
-]
 
 
 class FrameReader:
@@ -260,18 +248,6 @@ class _BoardBuilder:
             tuple(self._errors),
             tuple(self._lost),
         )
-
-
-def read_frame(
-    frame: bytes | str | Mapping[str, Any],
-    *,
-    day: date | None = None,
-    latest: datetime | None = None,
-    boards: Collection[str] = BOARDS,
-    price_limits: PriceLimits = DEFAULT_PRICE_LIMITS,
-) -> Frame:
-    """Read one frame by itself, see `FrameReader.read`."""
-    return FrameReader(boards=boards, price_limits=price_limits).read(frame, day=day, latest=latest)
 
 
 def _day_and_clock(

@@ -20,9 +20,10 @@ import structlog
 from msgspec import Struct
 
 from ime_live.errors import FeedError
+from ime_live.feeds.boards.field_map import CLOCK
 from ime_live.feeds.boards.frame import Frame, RowError
-from ime_live.feeds.boards.frame_reader import CLOCK, FrameReader, PriceLimits
-from ime_live.feeds.boards.rows import MAX_AHEAD
+from ime_live.feeds.boards.frame_reader import FrameReader
+from ime_live.feeds.boards.rows import MAX_AHEAD, PriceLimits
 from ime_live.feeds.ime.frame_source import Source
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
 from ime_live.feeds.pipeline.health import FeedHealth

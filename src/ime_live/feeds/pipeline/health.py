@@ -11,7 +11,7 @@ from datetime import date
 from typing import Final, Protocol
 
 from ime_live.contracts import Market
-from ime_live.feeds.boards.frame_reader import MARKETS
+from ime_live.feeds.boards.field_map import MARKETS
 from ime_live.feeds.ime.frame_source import ConnectionState
 from ime_live.status import FeedState, FeedStatus, MarketStatus, Week
 

@@ -16,13 +16,11 @@ from msgspec.structs import replace
 from ime_live.contracts import Contract
 from ime_live.errors import ContractError, StoreError
 from ime_live.feeds.boards.frame import Frame, RowError
-from ime_live.feeds.boards.newest import DELISTED_AFTER, LateRow, NewestBoards
+from ime_live.feeds.boards.newest import LateRow, NewestBoards
 from ime_live.feeds.boards.rows import Quote
 from ime_live.market import Payload
 from ime_live.publisher import PublishResult
 from ime_live.spelling import counted
-
-__all__ = ["DELISTED_AFTER", "FrameRefusal", "Ingest", "Publishes", "Register", "Totals"]
 
 
 class Publishes(Protocol):

@@ -14,13 +14,10 @@ from typing import Final
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.contracts import Contract
 from ime_live.errors import FeedError
+from ime_live.feeds.boards.field_map import BOARDS
 from ime_live.feeds.boards.frame import Frame
-from ime_live.feeds.boards.frame_reader import (
-    BOARDS,
-    DEFAULT_PRICE_LIMITS,
-    FrameReader,
-    PriceLimits,
-)
+from ime_live.feeds.boards.frame_reader import FrameReader
+from ime_live.feeds.boards.rows import DEFAULT_PRICE_LIMITS, PriceLimits
 from ime_live.feeds.pipeline.ingest import Ingest, Publishes, Register, Totals
 from ime_live.feeds.recording.recording import read_recording
 from ime_live.log_limiter import LogLimiter, PlainLines
