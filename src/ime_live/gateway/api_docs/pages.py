@@ -12,16 +12,13 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from ime_live.gateway.api_docs.documents import BaseUrl, asyncapi, openapi, servers
-from ime_live.gateway.web.static_files import METHODS, PAGE_HEADERS, read_files
+from ime_live.gateway.web.static_files import METHODS, PAGE, PAGE_HEADERS, files_route, read_files
 from ime_live.settings import GatewaySettings
-
-_PAGE: Final = "index.html"
 
 
 def routes_of(present: Callable[[], GatewaySettings]) -> list[Route]:
@@ -36,13 +33,7 @@ def routes_of(present: Callable[[], GatewaySettings]) -> list[Route]:
         if request.scope["raw_path"].endswith(b"/"):
             # Relative, like the page's own links: the prefix of a proxy is not known here.
             return Response(status_code=308, headers={"Location": "../docs"})
-        return page[_PAGE].response_to(request)
-
-    async def file(request: Request) -> Response:
-        name = request.path_params["name"]
-        if name not in page or name == _PAGE:
-            raise HTTPException(404, f"no such file: {name}")
-        return page[name].response_to(request)
+        return page[PAGE].response_to(request)
 
     async def openapi_json(_: Request) -> Response:
         return Response(_calls(present()), media_type="application/json")
@@ -59,7 +50,7 @@ def routes_of(present: Callable[[], GatewaySettings]) -> list[Route]:
 
     return [
         Route("/docs", docs, methods=METHODS),
-        Route("/docs/{name}", file, methods=METHODS),
+        files_route("/docs/", page),
         Route("/openapi.json", openapi_json, methods=METHODS),
         Route("/asyncapi.json", asyncapi_json, methods=METHODS),
     ]

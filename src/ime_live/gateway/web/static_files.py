@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from importlib.resources import files
+from collections.abc import Mapping
+from importlib import resources
 from pathlib import PurePath
 from typing import Final
 
@@ -51,7 +52,9 @@ PAGE_HEADERS: Final = {
 }
 """Headers of pages: the browser may fetch nothing from elsewhere, and run no script but theirs."""
 
-_PAGE: Final = "index.html"
+PAGE: Final = "index.html"
+"""Name of the file that is a page; the others are its scripts and styles."""
+
 _MODULE: Final = "ime-live.js"
 _MODULE_TYPES: Final = "ime-live.d.ts"
 
@@ -88,7 +91,7 @@ def read_files(package: str, folder: str, headers: dict[str, str]) -> dict[str, 
         headers: headers of each response besides those of all files.
     """
     found = {}
-    for each in files(package).joinpath(folder).iterdir():
+    for each in resources.files(package).joinpath(folder).iterdir():
         kind = _TYPES.get(PurePath(each.name).suffix)
         if kind is None:  # an editor's backup, or a file made by a file system
             continue
@@ -101,6 +104,18 @@ def read_files(package: str, folder: str, headers: dict[str, str]) -> dict[str, 
             content, compressed if len(content) > GZIP_ABOVE else None, made
         )
     return found
+
+
+def files_route(prefix: str, files: Mapping[str, StaticFile]) -> Route:
+    """Make the route of all files of a page but the page itself."""
+
+    async def answer(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in files or name == PAGE:
+            raise HTTPException(404, f"no such file: {name}")
+        return files[name].response_to(request)
+
+    return Route(prefix + "{name}", answer, methods=METHODS)
 
 
 def module_routes() -> list[Route]:
@@ -130,15 +145,9 @@ def page_routes() -> list[Route]:
             return Response(
                 status_code=308, headers={"Location": f"{path.decode().rpartition('/')[2]}/"}
             )
-        return read[_PAGE].response_to(request)
-
-    async def file(request: Request) -> Response:
-        name = request.path_params["name"]
-        if name not in read or name == _PAGE:
-            raise HTTPException(404, f"no such file: {name}")
-        return read[name].response_to(request)
+        return read[PAGE].response_to(request)
 
     return [
         Route("/", page, methods=METHODS),
-        Route("/page/{name}", file, methods=METHODS),
+        files_route("/page/", read),
     ]
