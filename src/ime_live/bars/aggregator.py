@@ -104,7 +104,6 @@ class BarAggregator:
         """Number of states that could not be read."""
         self.registry_read = 0.0
         """When the contracts were read last, in Unix seconds; 0 for never."""
-        self._outage = False
 
     @property
     def contracts(self) -> int:
@@ -215,7 +214,7 @@ class BarAggregator:
                 await self._clock.sleep(backoff.next())
                 self._due.set()
             else:
-                backoff = Backoff(_LONGEST_DELAY)
+                backoff.reset()
 
     async def _catch_up(self) -> None:
         if not self._started:
@@ -334,11 +333,9 @@ class BarAggregator:
             self.leadership.fenced(error.token)
             self.writer.stand_by()
         except StoreError as error:
-            if not self._outage:  # once per outage
-                log.warning("bars cannot be written", error=str(error))
-            self._outage = True
+            self._limited.warning("bars cannot be written", key="write", error=str(error))
         else:
-            self._outage = False
+            self._limited.forget("write")
 
 
 async def check_bars(settings: StoreSettings) -> None:

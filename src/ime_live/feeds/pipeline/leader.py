@@ -89,7 +89,6 @@ class Leader:
         self._confirm_at = 0.0
         self._settled_at = math.inf
         self._noted = asyncio.Event()
-        self._outage = False
         self._limited = LogLimiter(log, clock=clock)
 
     def begin(self) -> None:
@@ -135,12 +134,10 @@ class Leader:
             self._leadership.fenced(error.token)
             self._begins = True
         except StoreError as error:
-            if not self._outage:  # once per outage
-                log.warning("market data cannot be published", error=str(error))
-            self._outage = True
+            self._limited.warning("market data cannot be published", key="outage", error=str(error))
             self._begins = True
         else:
-            self._outage = False
+            self._limited.forget("outage")
             self._report(refused)
 
     async def _take_over(self) -> None:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import FencedError, StoreError
+from ime_live.log_limiter import LogLimiter
 from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import FEED, LEASE, LeaseState
 
@@ -88,7 +89,7 @@ class Leadership:
         """Whether the store has answered the last time."""
         self._until = float("-inf")
         self._led: bool | None = None
-        self._outage = False
+        self._limited = LogLimiter(log, clock=clock)
 
     @property
     def leads(self) -> bool:
@@ -133,11 +134,11 @@ class Leadership:
             self.fenced(error.token)
             return
         except StoreError as error:
-            if not self._outage:  # once per outage, not once per second
-                log.warning(f"the {self._program}'s status cannot be written", error=str(error))
-            self._outage, self.reached = True, False
+            event = f"the {self._program}'s status cannot be written"
+            self._limited.warning(event, key="outage", error=str(error))
+            self.reached = False
             return
-        self._outage = False
+        self._limited.forget("outage")
         if lease.leads != self._led:
             self._led = lease.leads
             name = self._program
