@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import multiprocessing
-import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -242,7 +240,6 @@ class Gateway:
     async def start(self) -> None:
         """Start the background tasks, without waiting for the store."""
         forget_dead_workers()
-        self._stop_with_parent()
         await self.context.authenticator.start()
         for name, run in (
             ("pubsub", self._pubsub.run),
@@ -312,20 +309,6 @@ class Gateway:
             part=part,
             exc_info=error,
         )
-
-    def _stop_with_parent(self) -> None:
-        # A worker whose supervisor was killed would keep the port forever.
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            loop = self.context.loop
-
-            def stop() -> None:
-                loop.remove_reader(parent.sentinel)
-                log.error("the process that started this worker is gone; stopping")
-                # Without the grace: nobody can have the port before it is over.
-                signal.raise_signal(signal.SIGINT)
-
-            loop.add_reader(parent.sentinel, stop)
 
     def _auth_tasks(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
         if self.context.settings.auth is AuthMode.NONE:

@@ -13,7 +13,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from multiprocessing import connection
 from types import FrameType
@@ -161,12 +161,15 @@ class GatewayServer(uvicorn.Server):
         loop, inbox = asyncio.get_running_loop(), self._inbox
 
         def take() -> None:
-            try:
+            with suppress(EOFError, OSError):
                 self._given = inbox.recv()
-            except (EOFError, OSError):  # the supervisor is gone
-                loop.remove_reader(inbox.fileno())
+                self._hangup.set()
                 return
-            self._hangup.set()
+            loop.remove_reader(inbox.fileno())
+            # A worker without its supervisor would keep the port forever.
+            log.error("the process that started this worker is gone; stopping")
+            # Without the grace: nobody can have the port before it is over.
+            self.handle_exit(signal.SIGINT, None)
 
         loop.add_reader(inbox.fileno(), take)
         try:
