@@ -55,9 +55,9 @@ def _exposition() -> bytes:
 def _expositions() -> dict[str, bytes]:
     async def of_bars() -> bytes:
         aggregator = BarAggregator(BarsSettings())
-        return Monitor(BarMetrics(aggregator), lines_dropped=lambda: 0).exposition()
+        return Monitor(BarMetrics(aggregator)).exposition()
 
-    feed = Monitor(metrics_of(ran().feed), lines_dropped=lambda: 0)
+    feed = Monitor(metrics_of(ran().feed))
     return {"gateway": _of_gateway(), "feed": feed.exposition(), "bars": asyncio.run(of_bars())}
 
 

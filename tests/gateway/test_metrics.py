@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from msgspec.structs import replace
 from prometheus_client import Histogram
 from prometheus_client.parser import text_string_to_metric_families
@@ -11,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ime_live.contracts import Market
 from ime_live.errors import CloseCode
 from ime_live.gateway.metrics import Metrics
+from ime_live.monitoring import program_metrics
 from ime_live.monitoring.histograms import BUCKETS
 from ime_live.status import FeedState, FeedStatus, MarketStatus
 from tests.support.clock import GivenClock
@@ -116,16 +118,17 @@ def test_requests_by_call_and_status() -> None:
         }
 
 
-def test_failures_of_parts_and_lost_log_lines() -> None:
+def test_failures_of_parts_and_lost_log_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    dropped = 7  # in all, as the log counts them
+    monkeypatch.setattr(program_metrics, "lines_dropped", lambda: dropped)
     metrics = Metrics(GivenClock(lambda: NOW))
     metrics.count_failure("feed")
     metrics.count_failure("feed")
-    metrics.program.log_lines_dropped = 7  # in all, as the log counts them
     for _ in range(2):
         found = samples(metrics.exposition())
         assert found["part_failures_total{part=feed}"] == 2
         assert found["log_lines_dropped_total{}"] == 7
-    metrics.program.log_lines_dropped = 9
+    dropped = 9
     assert samples(metrics.exposition())["log_lines_dropped_total{}"] == 9
 
 

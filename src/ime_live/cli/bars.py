@@ -19,7 +19,7 @@ def bars(*, settings: BarsSettings, reread: Callable[[], BarsSettings]) -> None:
     """
     from ime_live.bars.aggregator import BarAggregator
     from ime_live.bars.bar_metrics import BarMetrics
-    from ime_live.logs import configure_logging, lines_dropped
+    from ime_live.logs import configure_logging
     from ime_live.monitoring.monitor import Monitor
     from ime_live.process.listener import bind
     from ime_live.process.reload import Reloader
@@ -31,7 +31,7 @@ def bars(*, settings: BarsSettings, reread: Callable[[], BarsSettings]) -> None:
                 options = ("metrics_host", "bars_metrics_port")
                 listener = stack.enter_context(bind(settings.metrics_host, port, options=options))
             aggregator = BarAggregator(settings)
-            monitor = Monitor(BarMetrics(aggregator), lines_dropped=lines_dropped)
+            monitor = Monitor(BarMetrics(aggregator))
             async with monitor.serving(listener):
                 await aggregator.run()
 

@@ -22,7 +22,6 @@ from ime_live.feeds.pipeline.ingest import Ingest
 from ime_live.feeds.pipeline.leadership import holder_name
 from ime_live.feeds.pipeline.registrar import Registrar
 from ime_live.feeds.recording.recording import Recorder
-from ime_live.logs import lines_dropped
 from ime_live.monitoring.monitor import Monitor
 from ime_live.process.listener import bind
 from ime_live.publisher import Publisher
@@ -81,7 +80,7 @@ async def feed(settings: FeedSettings) -> None:
             recorder=recorder,
             failovers=lambda: connections.failovers,
         )
-        monitor = Monitor(FeedMetrics(running, writer), lines_dropped=lines_dropped)
+        monitor = Monitor(FeedMetrics(running, writer))
         await stack.enter_async_context(monitor.serving(listener))
         await running.run()
 

@@ -50,7 +50,7 @@ from ime_live.gateway.upstream.upstream import Upstream
 from ime_live.gateway.upstream.version_cache import VersionCache
 from ime_live.gateway.worker_metrics import forget_dead_workers
 from ime_live.log_limiter import LogLimiter
-from ime_live.logs import configure_logging, lines_dropped
+from ime_live.logs import configure_logging
 from ime_live.market import timestamp_of
 from ime_live.monitoring.commit import built_commit
 from ime_live.rate import Rate
@@ -360,7 +360,6 @@ class Gateway:
         metrics.store_connected = self._pubsub.connected
         metrics.feed = self._feed.status
         metrics.waiting = self.context.limits.waiting
-        metrics.program.log_lines_dropped = lines_dropped()
 
     # Events of the PubSub connection
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import NoReturn, Protocol
@@ -29,23 +29,16 @@ class Monitored(Protocol):
 class Monitor:
     """The metrics of a program, and those that every program has."""
 
-    def __init__(self, program: Monitored, *, lines_dropped: Callable[[], int]) -> None:
-        """Make a monitor.
-
-        Args:
-            program: the program.
-            lines_dropped: returns the number of its log lines that were dropped.
-        """
+    def __init__(self, program: Monitored) -> None:
+        """Make a monitor of a program."""
         self._registry = CollectorRegistry()
         self._registry.register(program)
         self._own = ProgramMetrics(self._registry, "version", "commit")
         self._own.set_build(version=version("ime-live"), commit=built_commit())
-        self._lines_dropped = lines_dropped
         self._server = ProbeServer(program.not_ready, self.exposition)
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
-        self._own.log_lines_dropped = self._lines_dropped()
         self._own.sync()
         return generate_latest(self._registry)
 

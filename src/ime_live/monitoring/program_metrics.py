@@ -8,6 +8,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
+from ime_live.logs import lines_dropped
 from ime_live.monitoring.process_usage import ProcessUsage
 
 # The creation times of counters are of no use here, and double the output.
@@ -33,8 +34,6 @@ class ProgramMetrics:
         self._clock = clock
         self.loop_lag = 0.0
         """Delay of the event loop in the last second [s]."""
-        self.log_lines_dropped = 0
-        """Total since the process began."""
         self._log_lines_counted = 0
         self._loop_lag = Gauge(
             "ime_live_event_loop_lag_seconds",
@@ -70,6 +69,7 @@ class ProgramMetrics:
     def sync(self) -> None:
         """Move the values into the exported metrics."""
         self._loop_lag.set(self.loop_lag)
-        self._log_lines_total.inc(self.log_lines_dropped - self._log_lines_counted)
-        self._log_lines_counted = self.log_lines_dropped
+        dropped = lines_dropped()
+        self._log_lines_total.inc(dropped - self._log_lines_counted)
+        self._log_lines_counted = dropped
         self._usage.sync()
