@@ -22,7 +22,7 @@ from ime_live.archive.line import FORMAT, ArchiveLine, read_line
 from ime_live.clock import SYSTEM_CLOCK
 from ime_live.contracts import Contract
 from ime_live.errors import FeedError, PayloadError, SettingsError
-from ime_live.feeds.pipeline.ingest import Ingest, Totals
+from ime_live.feeds.pipeline.ingest import Ingest
 from ime_live.feeds.pipeline.registrar import Registrar
 from ime_live.feeds.recording.recording import read_recording
 from ime_live.feeds.recording.replay import contracts_in, frames_of
@@ -283,10 +283,7 @@ class FramePlayback:
             raise FeedError(f"no frame with a time in {', '.join(map(str, files))}")
 
     def _begin_of(self, file: Path) -> int:
-        moments = (
-            self._moment(came or frame.clock)
-            for _, frame, came in frames_of([file], totals=Totals(), report=lambda _: None)
-        )
+        moments = (self._moment(came or frame.clock) for _, frame, came in frames_of([file]))
         return next((each for each in moments if each), 0)
 
     def _moment(self, clock: datetime | None) -> int:

@@ -112,12 +112,7 @@ async def replay(
         await clock.sleep(PAUSE_BETWEEN_ROUNDS / speed if speed else 0)
 
 
-def contracts_in(
-    files: Sequence[Path],
-    *,
-    boards: Collection[str] = BOARDS,
-    price_limits: PriceLimits = DEFAULT_PRICE_LIMITS,
-) -> tuple[Contract, ...]:
+def contracts_in(files: Sequence[Path]) -> tuple[Contract, ...]:
     """Return the contracts of recordings, as in their last frames.
 
     Raises:
@@ -125,7 +120,7 @@ def contracts_in(
     """
     _check(files)
     found: dict[str, Contract] = {}
-    for _, frame, _ in frames_of(files, boards=boards, price_limits=price_limits):
+    for _, frame, _ in frames_of(files):
         found |= {quote.contract.contract_id: quote.contract for quote in frame.quotes}
     return tuple(found.values())
 
