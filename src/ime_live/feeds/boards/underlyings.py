@@ -38,7 +38,7 @@ UNDERLYINGS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Code of the underlying on the board of options → its name: that of the goods, or the symbol of
-the fund. Sources are in docs/decisions/0016-instruments.md."""
+the fund. Sources are in docs/decisions/0006-exchange-hub.md."""
 
 
 def underlying_code(row: Row, field: str) -> str | None:
