@@ -29,6 +29,8 @@ _SOCKS_LIBRARIES: Final = ("socksio", "python_socks")  # httpx's and websockets'
 # A SignalR hub holds one of its transports and gets short calls beside it; no more is polite.
 _LIMITS: Final = httpx.Limits(max_connections=8, max_keepalive_connections=2)
 
+_USER_AGENT: Final = f"ime-live/{version('ime-live')}"
+
 
 class Access(Struct, frozen=True):
     """How to reach one address of the exchange.
@@ -78,7 +80,7 @@ def read_access(settings: SignalRHubSettings, url: str) -> Access:
     if proxy is not None:
         _check_proxy(proxy, name)
     return Access(
-        user_agent=settings.user_agent or f"ime-live/{version('ime-live')}",
+        user_agent=settings.user_agent or _USER_AGENT,
         proxy=proxy,
         tls=httpx.create_ssl_context(),
         timeout=settings.connect_timeout,
