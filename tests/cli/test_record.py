@@ -23,7 +23,6 @@ from ime_live.archive.day_file import day_files, read_members
 from ime_live.archive.listing import Wanted
 from ime_live.archive.recorder import StreamRecorder
 from ime_live.archive.writer import ArchiveWriter
-from ime_live.cli.arguments.selecting import TokenFile
 from ime_live.cli.record import line_of
 from ime_live.contracts import Contract, Market
 from ime_live.local.embedded import EmbeddedValkey
@@ -331,13 +330,6 @@ async def test_expired_token_is_renewed_from_its_file_or_ends_the_recording(
     assert "token expired" in said  # a thread may write the log's last line after it
     assert states(folder) == expected
     assert "eyJ" not in said
-
-
-def test_token_file_is_read_again_at_each_call(tmp_path: Path) -> None:
-    token = TokenFile(tmp_path / "token")
-    for text in ("first", "second"):
-        (tmp_path / "token").write_text(f"{text}\n")
-        assert token() == text
 
 
 @pytest.mark.thorough
