@@ -15,7 +15,7 @@ import pytest
 import ime_live
 from ime_live.errors import PayloadError, SettingsError
 from ime_live.local.embedded import EmbeddedValkey
-from tests.client.texts import DATA
+from tests.support.stream_messages import DATA
 
 URL = "ws://127.0.0.1:1"
 

@@ -25,7 +25,7 @@ from ime_live.store.bar import Bar, pack
 from ime_live.store.bar_store import BarStore, BarWrite
 from ime_live.store.store import Store
 from ime_live.timezones import TEHRAN, zone_of
-from tests.stream.harness import Command, Gateway
+from tests.support.gateways import Command, Gateway
 from tests.support.payloads import payload
 
 IDS = ["1", "2"]

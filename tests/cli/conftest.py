@@ -19,8 +19,8 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import StoreSettings
 from ime_live.store.lease import Lease
 from tests.cli.feeding import Feeds
-from tests.feeds.ime.signalr_hub import Hub
 from tests.support.fork_server import ForkedProcess
+from tests.support.signalr.hub import Hub
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
 Result = subprocess.CompletedProcess[str]

@@ -28,7 +28,7 @@ from websockets.sync.client import connect
 import ime_live as library
 from ime_live.archive.writer import ArchiveWriter
 from ime_live.contracts import Contract, Market
-from tests.feeds.ime.frames import rounds
+from tests.support.boards import rounds
 from tests.support.marks import thorough
 from tests.support.paths import ROOT
 from tests.support.payloads import payload

@@ -12,11 +12,11 @@ from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import Lease
 from ime_live.store.store import Store
 from tests.cli.feeding import Feeds, price_of, until
-from tests.feeds.ime.frames import board, row, timestamp
-from tests.feeds.ime.refusals import Refusal
-from tests.feeds.ime.signalr_hub import Hub
+from tests.support.boards import board, row, timestamp
 from tests.support.marks import thorough
 from tests.support.proxy import Proxy
+from tests.support.signalr.hub import Hub
+from tests.support.signalr.refusals import Refusal
 
 FUTURES = "updateFutureMarketsInfo"
 OPTIONS = "updateMarketsInfo"

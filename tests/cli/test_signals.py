@@ -17,7 +17,7 @@ import pytest
 
 from ime_live.local.embedded import EmbeddedValkey
 from tests.cli.conftest import environment
-from tests.feeds.ime.frames import rounds
+from tests.support.boards import rounds
 from tests.support.marks import thorough
 from tests.support.paths import ROOT
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Result, environment
-from tests.stream.harness import Gateway
+from tests.support.gateways import Gateway
 from tests.support.servers import PATIENCE, Server, free_port
 
 SERVE = ("serve", "--auth", "none", "--port", "0")

@@ -10,8 +10,8 @@ import pytest
 
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve
-from tests.stream.harness import PATIENCE, Answer, Gateway, RawClient, receive
 from tests.support.described import validator
+from tests.support.gateways import PATIENCE, Answer, Gateway, RawClient, receive
 
 Payload = Callable[..., dict[str, Any]]
 

@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 
 from ime_live.publisher import Publisher
 from tests.stream.conftest import SECRET, Market, Serve
-from tests.stream.harness import Gateway, RawClient, closed, handshake, receive
+from tests.support.gateways import Gateway, RawClient, closed, handshake, receive
 
 Payload = Callable[..., dict[str, Any]]
 

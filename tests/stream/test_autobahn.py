@@ -17,7 +17,7 @@ import pytest
 
 from ime_live.local.embedded import EmbeddedValkey
 from tests.stream.conftest import Market
-from tests.stream.harness import Gateway
+from tests.support.gateways import Gateway
 from tests.support.paths import ROOT
 
 PASSED = {"OK", "NON-STRICT", "INFORMATIONAL"}

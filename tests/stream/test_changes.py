@@ -13,7 +13,7 @@ import pytest
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve, Wire
-from tests.stream.harness import Gateway, receive
+from tests.support.gateways import Gateway, receive
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

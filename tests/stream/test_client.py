@@ -21,8 +21,8 @@ from ime_live.contracts import Contract
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from tests.stream.conftest import SECRET, Market, Serve, register
-from tests.stream.harness import PATIENCE, Gateway
 from tests.stream.test_authentication import token
+from tests.support.gateways import PATIENCE, Gateway
 from tests.support.tls import TlsProxy
 
 Payload = Callable[..., dict[str, Any]]

@@ -17,7 +17,7 @@ from ime_live.client.connecting import QueueName
 from ime_live.contracts import Contract
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve
-from tests.stream.harness import Gateway
+from tests.support.gateways import Gateway
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stream.harness import Command
 from tests.stream.test_workers import group
+from tests.support.gateways import Command
 from tests.support.paths import SHARED
 
 Eventually = Callable[..., Awaitable[None]]

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.stream.conftest import PERSIAN, Market, Serve
-from tests.stream.harness import Gateway, closed, receive
 from tests.stream.test_authentication import header, token
+from tests.support.gateways import Gateway, closed, receive
 
 Eventually = Callable[..., Awaitable[None]]
 

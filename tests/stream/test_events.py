@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve
-from tests.stream.harness import PATIENCE, Gateway, RawClient, receive
 from tests.stream.test_authentication import token
+from tests.support.gateways import PATIENCE, Gateway, RawClient, receive
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

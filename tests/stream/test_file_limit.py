@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from tests.stream.conftest import Serve
-from tests.stream.harness import Gateway, RawClient
+from tests.support.gateways import Gateway, RawClient
 
 Eventually = Callable[..., Awaitable[None]]
 

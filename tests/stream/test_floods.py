@@ -16,8 +16,8 @@ from typing import Final
 import pytest
 
 from tests.stream.conftest import Market, Serve
-from tests.stream.harness import PATIENCE, Gateway, RawClient, frame_bytes, handshake
 from tests.stream.test_authentication import token
+from tests.support.gateways import PATIENCE, Gateway, RawClient, frame_bytes, handshake
 from tests.support.servers import free_port
 
 Eventually = Callable[..., Awaitable[None]]

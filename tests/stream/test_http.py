@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from tests.stream.conftest import Market
-from tests.stream.harness import Gateway, RawClient, handshake
+from tests.support.gateways import Gateway, RawClient, handshake
 
 
 def test_health_and_readiness(gateway: Gateway) -> None:

@@ -11,7 +11,7 @@ import pytest
 from ime_live.gateway.auth.tokens import create_token
 from ime_live.publisher import Publisher
 from tests.stream.conftest import SECRET, Market, Serve
-from tests.stream.harness import PATIENCE, Gateway, RawClient, closed, handshake, receive
+from tests.support.gateways import PATIENCE, Gateway, RawClient, closed, handshake, receive
 from tests.support.payloads import payload
 
 EVENTS = "/live/data/sse/contract/id?contract_id="

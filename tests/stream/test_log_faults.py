@@ -18,7 +18,7 @@ from ime_live.contracts import Contract
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Serve, register
-from tests.stream.harness import PATIENCE, Command, closed, receive
+from tests.support.gateways import PATIENCE, Command, closed, receive
 from tests.support.servers import free_port
 
 Payload = Callable[..., dict[str, Any]]

@@ -18,7 +18,7 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import StoreSettings
 from ime_live.store.store import Store
 from tests.stream.conftest import SECRET, Serve
-from tests.stream.harness import Gateway, closed, receive
+from tests.support.gateways import Gateway, closed, receive
 from tests.support.marks import thorough
 from tests.support.payloads import payload
 

@@ -21,9 +21,9 @@ import pytest
 
 from ime_live.gateway.auth.tokens import create_token
 from ime_live.publisher import Publisher
-from tests.stream.chromium import Page, page_at
 from tests.stream.conftest import SECRET, Market
-from tests.stream.harness import PATIENCE, Gateway
+from tests.support.chromium import Page, page_at
+from tests.support.gateways import PATIENCE, Gateway
 from tests.support.marks import thorough
 
 Payload = Callable[..., dict[str, Any]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.stream.conftest import Market
-from tests.stream.harness import Gateway, RawClient, closed, handshake
+from tests.support.gateways import Gateway, RawClient, closed, handshake
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.stream.conftest import PERSIAN, Market
-from tests.stream.harness import Gateway, RawClient, frame_bytes, handshake
+from tests.support.gateways import Gateway, RawClient, frame_bytes, handshake
 
 HOST = "Host: t\r\n"
 HEALTH = f"GET /health HTTP/1.1\r\n{HOST}\r\n"

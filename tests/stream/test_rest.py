@@ -24,7 +24,7 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from tests.stream.conftest import SECRET, Serve, Wire, register
 from tests.stream.conftest import Market as Contracts
-from tests.stream.harness import PATIENCE, Answer, Gateway, RawClient
+from tests.support.gateways import PATIENCE, Answer, Gateway, RawClient
 from tests.support.proxy import Proxy
 
 MakePayload = Callable[..., dict[str, Any]]

@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve
-from tests.stream.harness import PATIENCE, Gateway, RawClient, closed, receive
+from tests.support.gateways import PATIENCE, Gateway, RawClient, closed, receive
 from tests.support.marks import thorough
 
 Payload = Callable[..., dict[str, Any]]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market
-from tests.stream.harness import Gateway, RawClient, receive
+from tests.support.gateways import Gateway, RawClient, receive
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

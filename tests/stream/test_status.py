@@ -28,8 +28,8 @@ from ime_live.status import FeedState, FeedStatus, MarketStatus, TradingSession
 from ime_live.store.lease import LEASE, Lease
 from ime_live.store.store import Store
 from tests.stream.conftest import SECRET, Serve
-from tests.stream.harness import Gateway, RawClient, closed, receive
 from tests.stream.test_authentication import header, token
+from tests.support.gateways import Gateway, RawClient, closed, receive
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

@@ -22,7 +22,7 @@ from ime_live.market import version_of
 from ime_live.publisher import Publisher
 from ime_live.timezones import TEHRAN, zone_of
 from tests.stream.conftest import Serve, register
-from tests.stream.harness import Gateway, receive
+from tests.support.gateways import Gateway, receive
 from tests.support.marks import thorough
 from tests.support.servers import Server
 

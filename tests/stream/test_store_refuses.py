@@ -19,7 +19,7 @@ from ime_live.errors import ImeLiveError, StoreError
 from ime_live.publisher import Publisher
 from ime_live.store.pubsub import IDLE
 from tests.stream.conftest import Serve, register
-from tests.stream.harness import Gateway, receive
+from tests.support.gateways import Gateway, receive
 from tests.support.marks import thorough
 from tests.support.servers import Server, free_port, until
 

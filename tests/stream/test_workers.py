@@ -16,7 +16,7 @@ import redis
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve
-from tests.stream.harness import Gateway, closed, receive
+from tests.support.gateways import Gateway, closed, receive
 
 PATIENCE = 40.0  # seconds for two processes to start, or end, on a busy machine
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ime_live.client.protocol.message import Key
 from ime_live.client.protocol.resume_point import ResumePoint, Resumption
-from tests.client.texts import stamp
+from tests.support.stream_messages import stamp
 
 A: Final[Key] = ("name", "A")
 B: Final[Key] = ("name", "B")

@@ -11,7 +11,7 @@ import pytest
 import ime_live
 from ime_live.client.rest.async_client import AsyncClient
 from tests.client.rest_service import STATIC, Rest
-from tests.client.texts import DATA
+from tests.support.stream_messages import DATA
 
 
 async def test_snapshots_are_read_by_name_and_by_id(rest: Rest) -> None:

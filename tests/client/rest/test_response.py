@@ -18,9 +18,9 @@ from ime_live.client.rest.response import (
     section_type,
 )
 from ime_live.errors import ServiceError, SettingsError
-from tests.client.texts import DATA
+from tests.support.stream_messages import DATA
 
-NEW_MARKET = {"market": "IMEOfNextYear"}
+NEW_MARKET: dict[str, Any] = {"market": "IMEOfNextYear"}
 CONTRACT = {"contractId": "1", "contractName": "A"}
 
 
@@ -42,8 +42,8 @@ def test_data_of_another_type_is_an_error(convert: Callable[[Any], object], data
 
 
 def test_unknown_market_of_a_newer_service_is_left_out_or_none() -> None:
-    hours = {"timeZone": "UTC", "sessions": None, "holidays": None}
-    found = markets_of([NEW_MARKET | hours, {"market": "IMEFund"} | hours])
+    hours: dict[str, Any] = {"timeZone": "UTC", "sessions": None, "holidays": None}
+    found = markets_of([hours | NEW_MARKET, hours | {"market": "IMEFund"}])
     assert [each.market for each in found] == ["IMEFund"]
     assert contract_of(CONTRACT | NEW_MARKET).market is None
     overview = overview_of(CONTRACT | NEW_MARKET)

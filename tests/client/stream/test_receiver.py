@@ -18,7 +18,8 @@ from websockets.asyncio.server import ServerConnection
 import ime_live
 from ime_live.backoff import Backoff
 from ime_live.log_limiter import LogLimiter
-from tests.client.service import (
+from tests.support.stream_messages import stamp, update
+from tests.support.stream_service import (
     PATIENCE,
     aborting,
     closing,
@@ -29,7 +30,6 @@ from tests.client.service import (
     service,
     take,
 )
-from tests.client.texts import stamp, update
 
 Eventually = Callable[..., Awaitable[None]]
 

@@ -13,8 +13,8 @@ from ime_live.contracts import Contract, Market
 from ime_live.feeds.boards.frame import Frame
 from ime_live.feeds.boards.newest import DELISTED_AFTER, FrameChanges, NewestBoards
 from ime_live.feeds.boards.rows import MAX_AHEAD
-from tests.feeds.ime.frames import board, row
 from tests.support.board_frames import read_frame
+from tests.support.boards import board, row
 
 FUTURES, OPTIONS = "updateFutureMarketsInfo", "updateMarketsInfo"
 CDC, RECEIPTS = "updateCDCMarketsInfo", "updateGavahiMarketsInfo"

@@ -16,8 +16,8 @@ from ime_live.feeds.boards.frame_reader import FrameReader
 from ime_live.feeds.boards.newest import NewestBoards
 from ime_live.feeds.boards.row_cache import cut
 from ime_live.feeds.boards.rows import MAX_AHEAD, read_row
-from tests.feeds.ime.frames import row
 from tests.support.board_frames import read_frame
+from tests.support.boards import row
 
 FUTURES, OPTIONS = "updateFutureMarketsInfo", "updateMarketsInfo"
 CDC, RECEIPTS = "updateCDCMarketsInfo", "updateGavahiMarketsInfo"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.feeds.ime.certificate import certificate
 from tests.feeds.ime.proxy import Proxy
-from tests.feeds.ime.signalr_hub import Hub
+from tests.support.signalr.hub import Hub
 
 _VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "WS_PROXY", "WSS_PROXY")
 

@@ -10,8 +10,8 @@ from typing import Any, Final, Self
 
 from ime_live.feeds.ime.signalr_client import SignalRClient
 from ime_live.settings import SignalRHubSettings
-from tests.feeds.ime.frames import numbers
-from tests.feeds.ime.signalr_hub import Hub
+from tests.support.boards import numbers
+from tests.support.signalr.hub import Hub
 
 NEVER: Final = 3600.0
 """Seconds that no test lasts."""

@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from tests.feeds.ime.checks import TRANSPORTS
-from tests.feeds.ime.frames import future
 from tests.feeds.ime.reading import Reading
-from tests.feeds.ime.refusals import Refusal
-from tests.feeds.ime.signalr_hub import Hub
+from tests.support.boards import future
+from tests.support.signalr.checks import TRANSPORTS
+from tests.support.signalr.hub import Hub
+from tests.support.signalr.refusals import Refusal
 
 
 @pytest.fixture(params=TRANSPORTS)

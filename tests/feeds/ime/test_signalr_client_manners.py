@@ -14,12 +14,12 @@ import pytest
 from ime_live.feeds.ime.responses import date_of
 from ime_live.feeds.ime.signalr_client import SignalRClient
 from tests.feeds.ime.certificate import certificate
-from tests.feeds.ime.checks import TRANSPORTS
-from tests.feeds.ime.frames import future
 from tests.feeds.ime.proxy import Proxy
 from tests.feeds.ime.reading import NEVER, Reading, settings
-from tests.feeds.ime.refusals import Refusal
-from tests.feeds.ime.signalr_hub import Hub
+from tests.support.boards import future
+from tests.support.signalr.checks import TRANSPORTS
+from tests.support.signalr.hub import Hub
+from tests.support.signalr.refusals import Refusal
 
 
 async def test_client_sends_its_user_agent(hub: Hub) -> None:

@@ -13,12 +13,12 @@ import pytest
 from ime_live.feeds.ime.connection import IDLE_POLLS
 from ime_live.feeds.ime.signalr import MOST_SECONDS
 from ime_live.feeds.ime.signalr_client import SignalRClient
-from tests.feeds.ime.checks import TRANSPORTS
-from tests.feeds.ime.frames import future
 from tests.feeds.ime.reading import NEVER, Reading, settings
-from tests.feeds.ime.refusals import Refusal
-from tests.feeds.ime.signalr_hub import Hub
+from tests.support.boards import future
 from tests.support.clock import SleeplessClock
+from tests.support.signalr.checks import TRANSPORTS
+from tests.support.signalr.hub import Hub
+from tests.support.signalr.refusals import Refusal
 
 
 class Waiting(SleeplessClock):

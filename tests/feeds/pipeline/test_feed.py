@@ -28,7 +28,7 @@ from ime_live.settings import HoursSettings
 from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import LeaseState
 from ime_live.timezones import TEHRAN, zone_of
-from tests.feeds.ime.frames import board, row
+from tests.support.boards import board, row
 
 FUTURES, RECEIPTS = "updateFutureMarketsInfo", "updateGavahiMarketsInfo"
 CLOCK = "updateFutureDateTime"

@@ -23,8 +23,8 @@ from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import Lease
 from ime_live.store.store import Store
-from tests.feeds.ime.frames import board, row
 from tests.support.board_frames import read_frame
+from tests.support.boards import board, row
 from tests.support.clock import FakeClock
 
 FUTURES = "updateFutureMarketsInfo"

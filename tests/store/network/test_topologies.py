@@ -27,7 +27,7 @@ from ime_live.store.lease import BARS, Lease
 from ime_live.store.records import Stored
 from ime_live.store.store import Store
 from ime_live.timezones import TEHRAN, zone_of
-from tests.stream.harness import Gateway, receive
+from tests.support.gateways import Gateway, receive
 from tests.support.servers import (
     MASTER,
     PATIENCE,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from tests.feeds.ime.wire import JSON_TYPE, Exchange, WebSocket
+from tests.support.signalr.wire import JSON_TYPE, Exchange, WebSocket
 
 
 class Channel(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from tests.feeds.ime.wire import Exchange
+from tests.support.signalr.wire import Exchange
 
 HTML: Final = "<!DOCTYPE html><html><body>Please enable JavaScript</body></html>"
 

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 import h11
 
-from tests.feeds.ime.wire import Exchange, Wire
+from tests.support.signalr.wire import Exchange, Wire
 
 PATIENCE: Final = 30.0
 """Seconds that something may take on a busy machine; far above what it does take."""

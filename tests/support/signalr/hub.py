@@ -3,7 +3,7 @@
 Written from `shared/spec/ime-hub.md` and the behaviour of SignalR 2.4's server, not from our
 client. Violations by a client are collected in `violations`, which every test asserts to be
 empty. As a process it replays frames:
-`python -m tests.feeds.ime.signalr_hub --port 8100 --frames FILE…`.
+`python -m tests.support.signalr.hub --port 8100 --frames FILE…`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from tests.feeds.ime.backlog import Backlog
-from tests.feeds.ime.channels import Channel, EventStream, Poll, WebSocketChannel
-from tests.feeds.ime.checks import (
+from tests.support.signalr.backlog import Backlog
+from tests.support.signalr.channels import Channel, EventStream, Poll, WebSocketChannel
+from tests.support.signalr.checks import (
     RECEIVING,
     Session,
     of_headers,
@@ -27,9 +27,9 @@ from tests.feeds.ime.checks import (
     of_session,
     of_token,
 )
-from tests.feeds.ime.refusals import HTML, Refusal, Refusals
-from tests.feeds.ime.server import PATIENCE, LoopbackServer
-from tests.feeds.ime.wire import Exchange, Request
+from tests.support.signalr.refusals import HTML, Refusal, Refusals
+from tests.support.signalr.server import PATIENCE, LoopbackServer
+from tests.support.signalr.wire import Exchange, Request
 
 ROOT: Final = "/realTimeServer/"
 BOARDS: Final = "/api/"
@@ -406,6 +406,6 @@ class Hub(LoopbackServer):
 
 
 if __name__ == "__main__":
-    from tests.feeds.ime.replayed import main
+    from tests.support.signalr.replayed import main
 
     main()

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from msgspec import Struct, field
 
-from tests.feeds.ime.wire import Request
+from tests.support.signalr.wire import Request
 
 TRANSPORTS: Final = ("webSockets", "serverSentEvents", "longPolling")
 _METHODS: Final = {

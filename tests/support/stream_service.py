@@ -18,7 +18,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 import ime_live
-from tests.client.texts import stamp
+from tests.support.stream_messages import stamp
 
 Answer = Callable[[ServerConnection], Awaitable[None]]
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.stream.harness import Command, Gateway
+from tests.support.gateways import Command, Gateway
 
 COMMIT: Final = "f0cd5d8"
 """The commit of version 0.1.0."""
