@@ -1,4 +1,4 @@
-"""Frames: synthetic ones for the test SignalR hub, made of the project's own rows."""
+"""Boards of the exchange: rows, boards and frames, made of the project's own rows."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ from zoneinfo import ZoneInfo
 
 from tests.support.paths import ROWS
 
+Row = dict[str, Any]
 
-def row(kind: str, **fields: object) -> dict[str, Any]:
+
+def row(kind: str, **fields: object) -> Row:
     """A row of ``tests/feeds/rows``, with some of its fields changed."""
-    read: dict[str, Any] = json.loads((ROWS / f"{kind}.json").read_text())
+    read: Row = json.loads((ROWS / f"{kind}.json").read_text(encoding="utf-8"))
+    assert fields.keys() <= read.keys()
     return read | fields
+
+
+def without(made: Row, *fields: str) -> Row:
+    """A row without some of its fields."""
+    return {field: value for field, value in made.items() if field not in fields}
 
 
 def timestamp(ago: float = 0.0) -> str:

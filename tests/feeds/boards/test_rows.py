@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,23 +14,11 @@ from ime_live.feeds.boards.field_map import CALL, CDC, FUTURE, GAVAHI, PUT, Fiel
 from ime_live.feeds.boards.parsers import ParseError
 from ime_live.feeds.boards.rows import DEFAULT_PRICE_LIMITS, PriceLimits, Quote, read_row
 from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Level, Payload
-from tests.support.paths import ROWS
+from tests.support.boards import Row, row, without
 
-Row = dict[str, Any]
 DAY = date(2022, 2, 6)
 NOTHING = Level(0, 0, 0, 0)
 at = datetime.fromisoformat  # Tehran's wall clock, without offset
-
-
-def row(name: str, **changes: object) -> Row:
-    path = ROWS / f"{name}.json"
-    made: Row = json.loads(path.read_text(encoding="utf-8"))
-    assert changes.keys() <= made.keys()
-    return made | changes
-
-
-def without(made: Row, *fields: str) -> Row:
-    return {field: value for field, value in made.items() if field not in fields}
 
 
 def quote(

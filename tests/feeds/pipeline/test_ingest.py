@@ -15,10 +15,10 @@ from ime_live.feeds.boards.newest import DELISTED_AFTER
 from ime_live.feeds.pipeline.ingest import FrameRefusal, Ingest
 from ime_live.market import Payload
 from ime_live.publisher import PublishResult
+from tests.support import boards
 from tests.support.board_frames import read_frame
 from tests.support.paths import ROWS
 
-ROW = json.loads((ROWS / "future.json").read_text())
 BOARD = "updateFutureMarketsInfo"
 
 
@@ -27,7 +27,8 @@ def frame(*rows: Any) -> bytes:  # noqa: ANN401 - any JSON
 
 
 def row(contract_id: int = 901, name: str | None = None, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
-    return {**ROW, "ContractID": contract_id, "ContractCode": name or f"X{contract_id}", **fields}
+    own = {"ContractID": contract_id, "ContractCode": name or f"X{contract_id}"}
+    return boards.row("future", **{**own, **fields})
 
 
 class Passed:
