@@ -7,7 +7,6 @@ import asyncio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ime_live.monitoring import program_metrics
 from ime_live.monitoring.program_metrics import ProgramMetrics
 from tests.support.clock import FakeClock
 
@@ -40,7 +39,7 @@ async def test_lag_of_the_event_loop_is_the_delay_of_a_wait(
         clock.now += seconds + late
         await sleep(0)
 
-    monkeypatch.setattr(program_metrics.asyncio, "sleep", wait)
+    monkeypatch.setattr("ime_live.monitoring.program_metrics.asyncio.sleep", wait)
     await metrics.measure_loop()
     assert metrics.loop_lag == pytest.approx(lag)
     metrics.sync()

@@ -30,4 +30,4 @@ def test_frame_has_the_errors_of_its_messages_and_boards() -> None:
     )
     assert frame.errors == (dropped, first, second)
     assert frame.lost == (lost,)
-    assert Frame().errors == Frame().quotes == ()
+    assert (Frame().errors, Frame().quotes) == ((), ())
