@@ -1,3 +1,5 @@
+"""The public names: exported, documented, copied and pickled, and imported on first use."""
+
 from __future__ import annotations
 
 import copy

@@ -1,3 +1,5 @@
+"""The contracts that a recorder records: found by name, id, pattern, market and underlying."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -71,7 +73,9 @@ CLIENT = cast("AsyncClient", Calls())
         ({"all": True, "underlyings": ("GCAB05",)}, {"2"}),
     ],
 )
-async def test_contracts_are_found_by(wanted: dict[str, Any], ids: set[str]) -> None:
+async def test_contracts_are_found_by_name_id_pattern_market_and_underlying(
+    wanted: dict[str, Any], ids: set[str]
+) -> None:
     assert (await read_listing(CLIENT, Wanted(**wanted))).keys() == ids
 
 

@@ -1,3 +1,5 @@
+"""`ime-live contracts`: import, list, show and remove, on a real Valkey."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""`ime-live demo`: its markets, its pages and tokens, and recordings that are played."""
+
 from __future__ import annotations
 
 import itertools

@@ -1,3 +1,5 @@
+"""`ime-live doctor`, and its checks of a gateway alone and behind nginx."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""`ime-live drain`: progress, and a gateway that ends meanwhile or is not found."""
+
 from __future__ import annotations
 
 import os

@@ -114,7 +114,7 @@ async def test_restarted_feed_publishes_no_older_states(
         assert late.violations == []
 
 
-async def test_polled_and_resent_boards_come_in_the_order_of_their_stamps(
+async def test_polled_and_resent_boards_are_published_in_the_order_of_timestamps(
     hub: Hub, feeds: Feeds, store: Store
 ) -> None:
     hub.refuse("negotiate", Refusal.FORBIDDEN)

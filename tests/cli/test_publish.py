@@ -1,3 +1,5 @@
+"""`ime-live publish`: good and bad lines, from a file and from a pipe, also without Redis."""
+
 from __future__ import annotations
 
 import json

@@ -41,7 +41,7 @@ def env() -> dict[str, str]:
         ("publish", "frames"),
     ],
 )
-def test_command_ends_at_its_start(
+def test_command_ends_when_redis_refuses_the_login(
     ime_live: Callable[..., Result], server: Server, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     (tmp_path / "frames").touch()

@@ -1,3 +1,5 @@
+"""`ime-live tail`: reviews of messages on the channels of contracts."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""`ime-live token`: create, inspect and revoke."""
+
 from __future__ import annotations
 
 import base64

@@ -1,3 +1,5 @@
+"""`ime-live watch`: lines, JSON, and the table on a terminal."""
+
 from __future__ import annotations
 
 import fcntl

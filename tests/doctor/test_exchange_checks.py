@@ -1,3 +1,5 @@
+"""Checks of the exchange, against the test SignalR hub: fields, transports, clock and report."""
+
 from __future__ import annotations
 
 import asyncio

@@ -44,7 +44,7 @@ async def test_failing_task_ends_neither_others_nor_the_process(
     assert isinstance(line["exc_info"], LookupError)
 
 
-async def test_closing_goes_on_when_a_part_cannot_be_closed(gateway: Gateway) -> None:
+async def test_close_continues_when_one_part_cannot_be_closed(gateway: Gateway) -> None:
     closed = []
 
     async def fail() -> None:

@@ -203,7 +203,7 @@ def test_sighup_that_cannot_be_handled_ends_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.thorough
-def test_workers_that_cannot_start_end_it_all(tmp_path: Path) -> None:
+def test_workers_that_cannot_start_end_the_command_with_an_error(tmp_path: Path) -> None:
     with running(tmp_path, "cannot") as program:
         said, _ = program.process.communicate(timeout=PATIENCE)
         assert program.process.returncode == 1

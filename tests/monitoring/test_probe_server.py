@@ -37,7 +37,7 @@ def test_health_of_a_program_that_is_not_ready_is_200() -> None:
 
 
 @pytest.mark.parametrize(("reason", "status"), [(None, 200), ("Redis cannot be reached", 503)])
-def test_ready_tells_the_reason(reason: str | None, status: int) -> None:
+def test_ready_is_503_with_the_reason(reason: str | None, status: int) -> None:
     found, _, body = respond("GET /ready/?a=b HTTP/1.1\r\n\r\n", reason=reason)
     assert found == status
     assert msgspec.json.decode(body) == {"ready": reason is None, "reason": reason}
@@ -138,7 +138,7 @@ async def test_request_that_is_too_long_is_refused() -> None:
     assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")
 
 
-async def test_clients_that_hang_lose_their_place() -> None:
+async def test_silent_connections_are_closed_after_the_timeout() -> None:
     async with served(timeout=0.2) as port:
         silent = [await port.connect() for _ in range(MOST_CONNECTIONS)]
         for reader, _ in silent:

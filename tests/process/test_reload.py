@@ -1,3 +1,5 @@
+"""Reloading settings: live options change, others wait for a restart."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

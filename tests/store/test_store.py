@@ -1,3 +1,5 @@
+"""The store on a real Valkey: states, versions, batches, and faults of its data."""
+
 from __future__ import annotations
 
 import asyncio
@@ -434,7 +436,7 @@ async def test_last_state_that_cannot_be_read_is_left_out(
     ]
 
 
-async def test_states_are_as_they_were_stored(
+async def test_states_are_returned_as_they_were_stored(
     store: Store, redis: Client, state: MakeState
 ) -> None:
     stored = await publish(store, "1", state(last_price=5))

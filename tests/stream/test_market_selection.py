@@ -186,7 +186,9 @@ async def test_stream_with_filter_sends_matching_contracts(
     assert {each[key] for each in static} == expected
 
 
-async def test_listing_joins_and_delisting_leaves_with_control_messages(world: World) -> None:
+async def test_stream_adds_listings_and_removes_delistings_with_control_messages(
+    world: World,
+) -> None:
     async with (
         world.stream("market=IMEFutures&status=true") as told,
         world.stream("market=IMEFutures") as plain,

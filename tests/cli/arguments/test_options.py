@@ -1,3 +1,5 @@
+"""Options of the commands: flags, variables, help, completion, and errors of wrong use."""
+
 from __future__ import annotations
 
 import json

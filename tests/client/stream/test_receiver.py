@@ -423,7 +423,7 @@ async def test_other_status_after_a_connection_causes_a_reconnect(status: int) -
 
 
 @pytest.mark.parametrize("status", [400, 414, 431])
-async def test_request_that_cannot_be_answered_stays_an_error(status: int) -> None:
+async def test_refused_handshake_after_an_aborted_one_is_an_error(status: int) -> None:
     async with service(aborting, status) as made, connect(made.url) as stream:
         with pytest.raises(ime_live.ServiceError, match=f"HTTP {status}"):
             await take(stream)
@@ -506,7 +506,7 @@ async def test_exception_in_the_connection_callback_ends_the_stream(
 # -- large messages -----------------------------------------------------------------------------
 
 
-async def test_message_of_five_megabytes_is_a_message() -> None:
+async def test_message_of_five_megabytes_is_received() -> None:
     large = update("A", 1, more="x" * 5_000_000)
     async with service(sending(large, update("A", 2))) as made:
         async with connect(made.url, queue="block") as stream:

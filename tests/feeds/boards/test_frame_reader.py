@@ -284,7 +284,7 @@ def test_boards_of_a_frame_are_distinguished() -> None:
     assert read.boards[0].pushed_at == (at("2023-08-01T13:20:11.257000"),)
 
 
-def test_clock_is_the_latest_stamp() -> None:
+def test_clock_of_a_frame_is_its_latest_timestamp() -> None:
     assert read_frame(frame((FUTURES, [row("future")]))).clock == at("2023-08-01T13:20:11.257000")
     receipts = read_frame(frame((GAVAHI, [row("receipt")])), day=CLOCK_DAY)
     assert receipts.clock == at("2022-02-06T13:25:51")

@@ -103,7 +103,9 @@ def test_malformed_board_names_are_refused(text: str, named: str) -> None:
         ("KASH=0.05", OPEN_RANGE),
     ],
 )
-def test_longest_name_that_fits_counts(price_limits: str, allowed: tuple[int, int]) -> None:
+def test_price_limit_of_the_longest_matching_name_is_used(
+    price_limits: str, allowed: tuple[int, int]
+) -> None:
     made = row("future")
     said = read_frame(
         {"M": [{"M": "updateFutureMarketsInfo", "A": [[made]]}]},

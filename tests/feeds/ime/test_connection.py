@@ -110,7 +110,7 @@ async def test_unreachable_hub_is_waited_for(hub: Hub, transport: str) -> None:
         await reading.reads(1)
 
 
-async def test_cursor_is_opaque(hub: Hub, transport: str) -> None:
+async def test_cursor_is_sent_back_without_being_compared(hub: Hub, transport: str) -> None:
     # The next ones are lower, and of another series.
     async with Reading(hub, transports=transport) as reading:
         await reading.connected(transport)

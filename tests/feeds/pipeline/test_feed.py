@@ -249,7 +249,7 @@ async def test_day_of_the_machine_is_used_until_the_exchange_sends_one() -> None
     assert ran.dates == ["2026-11-25T13:25:51"]
 
 
-async def test_older_stamp_does_not_take_the_day_back() -> None:
+async def test_older_timestamp_does_not_set_the_day_back() -> None:
     exchange = Exchange()
     ran = await run(
         exchange,
@@ -395,7 +395,7 @@ async def test_late_board_is_refused_counted_and_logged_once() -> None:
     assert (line["pushed_at"], line["newest"]) == ("2026-11-25T13:25:55", "2026-11-25T13:26:05")
 
 
-async def test_stamp_far_in_the_future_does_not_block_its_contract() -> None:
+async def test_timestamp_far_in_the_future_does_not_block_its_contract() -> None:
     exchange = Exchange()
     ran = await run(
         exchange,

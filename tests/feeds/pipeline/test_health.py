@@ -218,7 +218,7 @@ def test_boards_beyond_max_lag_are_stale(measuring: FeedHealth) -> None:
     assert measuring.status(START + 97 * SECOND).state is FeedState.LIVE
 
 
-def test_lag_is_of_the_newest_stamp_of_all_boards(measuring: FeedHealth) -> None:
+def test_lag_is_that_of_the_newest_timestamp_of_all_boards(measuring: FeedHealth) -> None:
     come(measuring, 0, 0)
     come(measuring, 0, 0, OPTIONS)
     assert come(measuring, 20, 20.5) == 0.5

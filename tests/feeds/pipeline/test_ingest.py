@@ -84,7 +84,9 @@ async def test_changes_are_published_in_one_call_per_frame(ingest: Ingest, passe
     assert ingest.totals.unchanged == 2
 
 
-async def test_stamp_of_the_whole_board_is_no_change(ingest: Ingest, passed: Passed) -> None:
+async def test_timestamp_of_the_whole_board_is_no_change_of_a_contract(
+    ingest: Ingest, passed: Passed
+) -> None:
     await take(ingest, row(1))
     await take(ingest, row(1, LastUpdate="2023-07-31T15:59:59"))
 

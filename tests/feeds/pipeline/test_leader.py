@@ -210,7 +210,7 @@ async def test_new_leader_does_not_go_back_behind_stored_states(
     assert await prices(store) == {"1": 3, "2": 3, "3": 3}
 
 
-async def test_stored_stamp_moves_while_states_stand_still(
+async def test_stored_timestamp_moves_while_states_do_not_change(
     one: One, redis: Redis, store: Store
 ) -> None:
     await one.lead()
@@ -223,7 +223,7 @@ async def test_stored_stamp_moves_while_states_stand_still(
 # Recovery
 
 
-async def test_states_that_others_have_replaced_come_back(
+async def test_leader_restores_states_that_others_have_replaced(
     one: One, store: Store, redis: Redis, valkey: EmbeddedValkey
 ) -> None:
     await one.lead()
@@ -241,7 +241,7 @@ async def test_states_that_others_have_replaced_come_back(
     assert line["contracts"] == 1
 
 
-async def test_contracts_that_others_have_changed_come_back(one: One, store: Store) -> None:
+async def test_leader_restores_contracts_that_others_have_changed(one: One, store: Store) -> None:
     await one.lead()
     await one.come(1.0, 1.0)
     before = await store.contracts()
