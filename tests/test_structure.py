@@ -27,7 +27,6 @@ TESTED_ELSEWHERE = {
     "gateway/hub/transport.py": INTERFACE,
     "gateway/stream/codec.py": INTERFACE,
     "gateway/stream/context.py": INTERFACE,
-    "store/commands.py": INTERFACE,
     "settings/metrics.py": "settings/test_option.py",
     # These put other modules together, so that a program runs: it is tested as a process.
     "__main__.py": "cli/arguments/test_options.py",
@@ -46,6 +45,7 @@ TESTED_ELSEWHERE = {
     # Their tests share the servers, or the fake service, with those of another module.
     "client/stream/stream.py": "client/stream/test_receiver.py",
     "gateway/stream/connection.py": "gateway/stream/test_websocket.py",
+    "store/commands.py": "store/test_store.py",
     "store/network/cluster.py": "store/network/test_topologies.py",
     "store/network/sentinel.py": "store/network/test_topologies.py",
     "store/scripts.py": "store/test_fencing.py",
