@@ -25,7 +25,7 @@ _ROUNDS: Final = 5
 
 
 class _Store:
-    """Channels, and comparisons with a store that has nothing to say."""
+    """Channels, and comparisons with a store that reports no difference."""
 
     connected = True
     refusal = None
