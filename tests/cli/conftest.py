@@ -34,6 +34,16 @@ def environment(**given: str) -> dict[str, str]:
     return kept | ours | given
 
 
+def line_of(stream: Any, words: str) -> str:  # noqa: ANN401 - a pipe
+    """The first line with these words; all lines before it are read."""
+    seen = []
+    for line in stream:
+        seen.append(line)
+        if words in line:
+            return str(line)
+    raise AssertionError("".join(seen))
+
+
 @pytest.fixture
 def env(valkey: EmbeddedValkey) -> dict[str, str]:
     """The commands' environment: it names the tests' Valkey. A test may add to it."""

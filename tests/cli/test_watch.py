@@ -19,8 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import environment
-from tests.cli.test_tail import line_of
+from tests.cli.conftest import environment, line_of
 from tests.support.marks import thorough
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
