@@ -181,6 +181,7 @@ def _reversed(value: Any) -> Any:  # noqa: ANN401 - any JSON
         lambda data: json.dumps({"extra": {"BestLimit": None}} | data),
         lambda data: json.dumps(data, indent=1).replace("1163100", "1.1631E+6"),
     ],
+    ids=["blanks", "indented", "another order", "unknown keys", "exponent"],
 )
 async def test_state_that_others_have_written_in_other_words_is_equal(
     store: Store, redis: Client, state: MakeState, write: Callable[[Any], str]

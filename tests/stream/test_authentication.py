@@ -57,6 +57,10 @@ def subprotocols(*values: str) -> dict[str, Any]:
         (lambda t: subprotocols(f"token.{t}", "ime-live"), "ime-live"),
         (lambda t: subprotocols(f"token.{t}"), None),
     ],
+    ids=[
+        *("bare header", "Bearer", "two blanks"),
+        *("subprotocol after ours", "subprotocol before ours", "subprotocol alone"),
+    ],
 )
 async def test_token_is_accepted_in_header_and_subprotocol(
     guarded: Gateway,

@@ -71,7 +71,9 @@ async def test_refusal_of_an_old_token_does_not_count_for_the_new_one() -> None:
     assert not credentials.refused(new)
 
 
-@pytest.mark.parametrize("shown", [lambda headers: headers, lambda _: None])
+@pytest.mark.parametrize(
+    "shown", [lambda headers: headers, lambda _: None], ids=["same headers", "no headers"]
+)
 async def test_refused_new_token_is_an_error(
     shown: Callable[[dict[str, str]], dict[str, str] | None],
 ) -> None:
