@@ -189,7 +189,7 @@ async def test_bars_of_a_day_whose_last_state_is_lost_are_kept(
 
 
 class EarlyClock(Clock):
-    """It is five minutes behind, so that states of the present minute are of a later one."""
+    """A clock that is five minutes behind, so that present states are of a later minute."""
 
     def time(self) -> float:
         return super().time() - 300

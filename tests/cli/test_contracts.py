@@ -150,7 +150,7 @@ def test_show_of_an_unknown_contract_is_an_error(ime_live: Run) -> None:
 def test_closed_pipe_ends_the_list_quietly(
     start: Callable[..., Any], register: Callable[..., None]
 ) -> None:
-    """As in ``ime-live contracts list | head -1``, with more than a pipe holds."""
+    """The list is longer than a pipe holds, as in ``ime-live contracts list | head -1``."""
     register(*((str(n), f"Contract{n}") for n in range(3000)))
     process = start("contracts", "list")
     assert process.stdout.readline().startswith('{"contractId":')

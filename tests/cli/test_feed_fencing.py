@@ -46,7 +46,7 @@ async def proxy(own_valkey: EmbeddedValkey) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 def valkey(own_valkey: EmbeddedValkey) -> EmbeddedValkey:
-    """By TCP, as a proxy needs it."""
+    """A Valkey on TCP, which a proxy needs."""
     return own_valkey
 
 
@@ -58,7 +58,7 @@ async def hub_of_standby() -> AsyncIterator[Hub]:
 
 
 async def prices(store: Store) -> set[float]:
-    """Of all contracts; none while some of them have no state yet."""
+    """The prices of all contracts; empty while one has no state yet."""
     states = await store.last(IDS)
     if len(states) < len(IDS):
         return set()

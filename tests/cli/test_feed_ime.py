@@ -188,7 +188,7 @@ async def test_feed_records_its_frames(hub: Hub, feeds: Feeds, tmp_path: Path) -
 async def test_recorded_frames_are_published_from_the_hub(
     hub: Hub, feeds: Feeds, store: Store, lease: Lease
 ) -> None:
-    """One row of each kind, with values worked out by hand from the frames."""
+    """The values of one row per kind are worked out by hand from the frames."""
     feed = feeds.start()
     await hub.connected("webSockets")
     pushed = 0

@@ -1,4 +1,4 @@
-"""Output that nobody takes: what a command is there for is done all the same."""
+"""Output that nobody reads: a command does its work nevertheless."""
 
 from __future__ import annotations
 

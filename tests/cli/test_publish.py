@@ -203,7 +203,7 @@ def stored_price(valkey: EmbeddedValkey) -> float | None:
 def test_standard_input_waits_for_redis(
     start: Callable[..., subprocess.Popen[str]], own_valkey: EmbeddedValkey, line: Line
 ) -> None:
-    """At the start, and again when it goes away; no line is lost."""
+    """It waits at the start and after an outage, and loses no line."""
     own_valkey.stop()
     process = start("publish", "-", "--redis-url", own_valkey.url)
     assert process.stdin is not None

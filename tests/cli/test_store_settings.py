@@ -19,7 +19,7 @@ EXCHANGE = ("--base-url", "http://127.0.0.1:1/", "--polling-url", "http://127.0.
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """It has two databases."""
+    """A Valkey with two databases."""
     with Server(tmp_path_factory.mktemp("server"), "--databases", "2", "--save", "") as made:
         yield made
 

@@ -1,4 +1,4 @@
-"""One process's gateway: what a failure of one part of it leaves to the others."""
+"""The gateway of a process: a failure of one part does not affect the others."""
 
 from __future__ import annotations
 

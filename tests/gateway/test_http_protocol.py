@@ -1,4 +1,4 @@
-"""One HTTP connection: one request after the other, each answered once, and how it ends."""
+"""An HTTP connection: requests are answered once each and in order, until it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines reach the log in order; and if they cannot, whoever logs notices nothing of it."""
+"""Lines reach the log in order; a log that cannot be written neither raises nor blocks."""
 
 from __future__ import annotations
 

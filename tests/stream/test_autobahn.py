@@ -74,7 +74,7 @@ def run(folder: Path, address: str, *cases: str, at_once: int = 4) -> dict[str, 
 
 
 def deviating(found: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """Those that did not pass."""
+    """The cases that did not pass."""
     return {case: verdicts for case, verdicts in found.items() if not PASSED.issuperset(verdicts)}
 
 

@@ -21,7 +21,7 @@ REST = "/live/data/aggregate/contract/"
 
 @pytest.fixture(scope="module")
 def gateway(_serve_all: Serve) -> Gateway:
-    """One whose log holds nothing of other tests."""
+    """A gateway whose log has no lines of other tests."""
     return _serve_all()
 
 

@@ -41,7 +41,7 @@ def resident(gateway: Gateway) -> int:
 
 @asynccontextmanager
 async def others(gateway: Gateway) -> AsyncIterator[list[float]]:
-    """Another client that asks again and again; in how many seconds it was answered."""
+    """Run a client that repeats a request; yield the seconds in which it was answered."""
     delays: list[float] = []
     loop = asyncio.get_running_loop()
 

@@ -31,7 +31,7 @@ QUICK = 5.0
 
 
 def read_line(reader: int) -> str:
-    """One line, as `head -1` reads it."""
+    """Read one line, as `head -1` does."""
     line = b""
     while not line.endswith(b"\n"):
         line += os.read(reader, 1)

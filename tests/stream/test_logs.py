@@ -1,4 +1,4 @@
-"""Logs: who came, what for, and why it ended."""
+"""Logs: each connection, its selection, and the reason of its end."""
 
 from __future__ import annotations
 

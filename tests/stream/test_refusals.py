@@ -1,4 +1,4 @@
-"""Refusals: what a client is told that asks for what it cannot have."""
+"""Refusals: close codes, reasons and HTTP responses of streams that cannot begin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Odd requests over raw sockets, and what RFC 9110, 9112 and 6455 say about each.
+"""Unusual requests over raw sockets, answered as RFC 9110, 9112 and 6455 require.
 
 HTTP/1.1 conformance in small: a row is what a client sends, the statuses of the answers, and
 whether the connection is kept.

@@ -1,4 +1,4 @@
-"""The state of the feed, as clients and operators are told it: quiet is not dead, and to prove it.
+"""The state of the feed, as clients and operators see it: a quiet market differs from a dead feed.
 
 The test is the feed: it holds the lease and writes what a feed says of itself. The contracts
 and states are in a namespace of their own, and so is that feed.

@@ -60,7 +60,7 @@ class Reader:
 
     @property
     def timestamp(self) -> str:
-        """Of the last state."""
+        """The timestamp of the last state."""
         text: str = self.states[-1]["timestamp"]
         return text
 

@@ -1,4 +1,4 @@
-"""Workers: several processes on one port, that look like one."""
+"""Workers: several processes on one port behave like one gateway."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ class Transport(asyncio.Transport):
         return self.ended is not None
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Another one takes over."""
+        """Let another protocol take over."""
         self._protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:

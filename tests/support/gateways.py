@@ -99,7 +99,7 @@ class Command:
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        """Its log lines so far; a line that is not JSON is an event of its own."""
+        """The log lines so far; a line that is not JSON is an event of its own."""
         lines = []
         for line in self._stderr.read_text().splitlines():
             try:

@@ -86,23 +86,23 @@ class World:
         )
 
     def delivered(self, messages: int, oldest_version: int) -> None:
-        """One of the hub's events."""
+        """Note messages that were delivered."""
         self.deliveries.append((messages, oldest_version))
 
     def conflated(self, messages: int) -> None:
-        """Another one."""
+        """Note messages that newer ones replaced."""
         self.replaced += messages
 
     def throttled(self, messages: int) -> None:
-        """Another one."""
+        """Note messages that `max_rate` held back."""
         self.thin += messages
 
     def dropped(self, reason: str) -> None:
-        """Another one."""
+        """Note an update that was dropped."""
         self.drops.append(reason)
 
     def failed(self, subscriber: Subscriber, error: Exception) -> None:
-        """Another one."""
+        """Note a subscriber that failed."""
         self.failures.append((subscriber, error))
 
     def tick(self) -> None:

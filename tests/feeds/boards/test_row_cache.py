@@ -1,4 +1,4 @@
-"""Rows that are not read again: they say the same as if they had been."""
+"""The cache of rows: rows that are not parsed again give the same result."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ def test_row_of_a_warehouse_receipt_is_read() -> None:
     )
 
 
-# Traps
+# Dates, times and other peculiarities of the rows
 
 
 def test_timestamp_of_the_board_is_no_change_of_a_contract() -> None:

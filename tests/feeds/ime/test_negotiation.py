@@ -22,7 +22,7 @@ async def test_front_page_is_loaded_for_cookies_once_and_not_with_each_try(hub: 
 
 @pytest.fixture
 async def other() -> AsyncIterator[Hub]:
-    """Another hub."""
+    """The hub to which the first one redirects."""
     async with Hub() as made:
         made.negotiation = {"KeepAliveTimeout": 1.0, "TransportConnectTimeout": 10.0}
         yield made

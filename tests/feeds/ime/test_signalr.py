@@ -1,4 +1,4 @@
-"""SignalR: what answers and frames say; of garbage, what is wrong."""
+"""SignalR: answers and frames that are read, and the faults that malformed ones have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client of the SignalR hub as a guest: who it is, by what way, how often, and its end."""
+"""The client of the SignalR hub: User-Agent, proxies, certificates, abort and back-off."""
 
 from __future__ import annotations
 

@@ -360,7 +360,7 @@ class Exchange:
 
     @property
     def numbers(self) -> list[int]:
-        """Of the futures' boards, see `frames.future`."""
+        """The numbers of the boards of futures, see `boards.future`."""
         futures = (each for each in self.frames if b'"updateFutureMarketsInfo"' in each)
         return [number for frame in futures for number in numbers(frame)]
 

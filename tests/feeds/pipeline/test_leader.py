@@ -1,4 +1,4 @@
-"""The leader, with a real store: what it writes when it comes to lead, and what heals."""
+"""The leader, with a real store: its first writes, and repairs of a store that lost data."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class MovedClock(FakeClock):
         super().__init__(now)
 
     def set(self, text: str) -> None:
-        """To a moment of Tehran's clock."""
+        """Set the clock to a time in Tehran."""
         self.now = datetime.fromisoformat(text).replace(tzinfo=TEHRAN).timestamp()
 
 

@@ -1,4 +1,4 @@
-"""Where keys come from: the settings, and what is said when they are wrong."""
+"""Keys from the settings: secrets, files and URLs, and errors of wrong ones."""
 
 from __future__ import annotations
 

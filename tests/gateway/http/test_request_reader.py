@@ -16,7 +16,7 @@ LIMIT = 2_000
 
 
 def status_of(data: bytes) -> int:
-    """With what the only request in ``data`` is refused; 200 if it is not."""
+    """The status by which the only request in ``data`` is refused; 200 if it is accepted."""
     heads, status = requests_in([data])
     return status or (200 if heads else 0)
 

@@ -1,4 +1,4 @@
-"""Timer wheel: who is woken when, and that nothing is kept for those who are not to be woken."""
+"""Timer wheel: subscribers are woken when they are due, and forgotten when they leave."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_subscribers_due_together_share_one_timer(world: World) -> None:
 
 @pytest.mark.parametrize("interval", [0.1, 0.3, 0.5, 0.7, 1 / 3, 1 / 7, 2.0])
 def test_woken_subscriber_is_due_at_any_time_of_the_clock(world: World, interval: float) -> None:
-    """At any time of the clock, although seconds do not add up exactly."""
+    """Floating-point seconds do not add up exactly, which must not delay it."""
     client = world.client(interval, ONE)
     assert client.throttle is not None
     for _ in range(300):

@@ -1,4 +1,4 @@
-"""Suggestions for contracts that do not exist, and that they tell of nothing hidden."""
+"""Suggestions for unknown contracts, which reveal no hidden contract."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ names = st.text("SAFOR01KHab,۰۱سکه ", max_size=9)
 def test_hidden_contracts_change_no_suggestion(
     known: list[str], visible: set[int], name: str, by: By
 ) -> None:
-    """It is the same as if only what may be seen existed."""
+    """Suggestions are the same as in a registry of the visible contracts only."""
     contracts = [Contract(contract_id=str(n), contract_name=each) for n, each in enumerate(known)]
     whole = Registry(contracts, conflicts=[])
     ids = {str(n) for n in visible}

@@ -20,7 +20,7 @@ def ask(number: int) -> bytes:
 
 
 def limiter() -> LogLimiter:
-    """One that has written nothing yet."""
+    """A limiter that has written no line yet."""
     return LogLimiter(structlog.get_logger())
 
 

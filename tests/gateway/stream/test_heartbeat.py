@@ -18,7 +18,7 @@ INTERVAL, TIMEOUT, UNWRITABLE = 20.0, 20.0, 60.0
 
 
 def limiter() -> LogLimiter:
-    """One that has written nothing yet."""
+    """A limiter that has written no line yet."""
     return LogLimiter(structlog.get_logger())
 
 

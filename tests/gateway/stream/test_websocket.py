@@ -1,4 +1,4 @@
-"""One WebSocket: what its client sends is read in small slices, counted, and never for nothing."""
+"""A WebSocket: frames of the client are read in small slices, counted and limited."""
 
 from __future__ import annotations
 

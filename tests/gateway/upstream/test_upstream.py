@@ -35,7 +35,7 @@ A, B, C = payload(1), payload(2), payload(3)
 
 
 class Events:
-    """Of the hub; not looked at here."""
+    """Events of the hub, which these tests do not count."""
 
     def delivered(self, messages: int, oldest_version: int) -> None:
         pass
@@ -176,7 +176,7 @@ class World:
             await asyncio.sleep(0)
 
     async def join(self, *ids: str, states: bool = False) -> Writer:
-        """As a stream does: acquire, then join."""
+        """Acquire contracts and join the hub, as a stream does."""
         await self.upstream.acquire(ids)
         writer = Writer()
         client = self.hub.join({i: ContractRef.of(By.ID, i) for i in ids}, writer)

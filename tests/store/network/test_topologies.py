@@ -447,7 +447,7 @@ async def test_moved_slot_counts_as_a_failover(
 async def test_failover_is_followed_with_the_old_primary_in_any_state(
     cluster: ClusterServers, payload: MakePayload
 ) -> None:
-    """It hangs, or it was cut off from the others and goes on taking writes."""
+    """The old primary hangs, or is cut off from the others and still takes writes."""
     states = [read_payload(payload(Aggregate={"last_price": n})).to_json() for n in range(3)]
     for hangs in (True, False):
         await asyncio.to_thread(cluster.settle)

@@ -37,7 +37,7 @@ class Backlog:
         return self._entries[-1][0] if self._entries else self._first
 
     def renumber(self) -> None:
-        """From the next message on, cursors are of another series, and lower."""
+        """Number the next messages in another series, with lower cursors."""
         self._series, self._number = self._series ^ 0xFFFF, 1
 
     def append(self, frame: bytes | Sequence[Any]) -> bytes:

@@ -89,7 +89,7 @@ class EventStream:
 
 
 class Poll:
-    """One answer: it waits for a frame, and with it it ends."""
+    """A long poll: its answer waits for a frame, and ends with it."""
 
     transport = "longPolling"
 

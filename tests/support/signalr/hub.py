@@ -184,7 +184,7 @@ class Hub(LoopbackServer):
                 self._give(channel, made)
 
     def hold(self) -> None:
-        """From now on, keep what is pushed, as a server does whose client reads slowly."""
+        """Keep pushed messages from now on, as a server does whose client reads slowly."""
         self._held = True
 
     def release(self) -> None:
