@@ -107,7 +107,7 @@ def arguments() -> Iterator[tuple[str, str, list[Any]]]:
             kinds = set(str(parameter.annotation).split(" | ")) - {"None"}
             first = {kind.partition("[")[0] for kind in kinds}
             values: list[Any] = [Odd(), [Odd()]]
-            if len(first) == 1:  # a value of the one type may be right for the other
+            if len(first) == 1:  # a value that one type refuses may be right for the other
                 values += WRONG.get(first.pop(), [])
             yield (
                 name,

@@ -23,7 +23,7 @@ FUTURE = Contract(
 OPTION = Contract(
     contract_id="2", contract_name="GCC1", market=Market.OPTION, underlying_name="GCAB05"
 )
-FUND = Contract(contract_id="3", contract_name="طلا")  # of no market
+FUND = Contract(contract_id="3", contract_name="طلا")  # without a market
 EXPIRED = Contract(
     contract_id="4",
     contract_name="GCC0",

@@ -232,7 +232,7 @@ async def test_contract_whose_channel_is_refused_has_a_gap_and_affects_no_other(
         await allow("&ime:*")
         found = await reach(store, 10)
         assert [bars[-1].gap for bars in found] == [True, False]
-        # One that is refused and then removed is forgotten.
+        # A contract that is refused and then removed is forgotten.
         await allow(*allowed)
         await eventually(lambda: aggregator.unread == 1)
         await store.remove_contracts(IDS[:1])

@@ -93,7 +93,7 @@ def test_gateway_answers_abuse_and_observers_lose_nothing(attacked: Attacked, ki
         assert observers.tally.messages == 5 * OBSERVERS
         assert len(observers.tally.latencies) == 5 * OBSERVERS
         assert not any(client.closed for client in observers.by_fd.values())
-        # Of all kinds before as well.
+        # The growth of earlier kinds counts as well.
         assert attacked.running.memory() - attacked.memory < 50_000_000
     finally:
         abusers.close()

@@ -183,7 +183,7 @@ def test_goal_shows_median_and_spread() -> None:
 
 
 def test_ratio_compares_results_of_same_round() -> None:
-    # A slow round of the machine is one of all servers.
+    # In a slow round of the machine, all servers are slow.
     goal = of_single((10, 10, 25_000), (20, 20, 25_000), (40, 44, 25_000))[CPU]
     assert list(goal.figures) == [1.0, 1.0, 1.1]
     assert goal.verdict == HOLDS_WITHIN

@@ -206,7 +206,7 @@ def test_demo_replays_a_recording_in_a_loop(start: Start, tmp_path: Path) -> Non
     seen: set[float] = set()
     with connect(url + "&status=true") as client:
         again = 0
-        while len(seen) < 3 or again < 3:  # each of the three states, and then anew
+        while len(seen) < 3 or again < 3:  # the three states, and then the first one again
             message = json.loads(client.recv(timeout=20))
             if message["channel"] == "IME Status":
                 assert message["data"]["feed"] in {None, "live"}  # not yet, or open

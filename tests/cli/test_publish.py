@@ -158,7 +158,7 @@ def test_publish_sends_each_line_when_it_arrives(
             assert message is not None
             assert json.loads(message["data"])["data"]["Aggregate"]["last_price"] == price
         register(("new", "New"))
-        # It looks for what it does not know at most once a second.
+        # It looks for unknown contracts at most once per second.
         message = None
         while message is None:
             process.stdin.write(line(3, contractName="New"))
@@ -275,7 +275,7 @@ def without_replicas(server: Server) -> None:
 
 
 def unsaved(server: Server) -> None:
-    server.client.config_set("dir", "/proc")  # where nobody can save
+    server.client.config_set("dir", "/proc")  # a folder in which it cannot save
     server.client.config_set("save", "3600 1")
     with suppress(RedisError):
         server.client.bgsave()

@@ -93,7 +93,7 @@ async def test_record_writes_every_state(
         await eventually(lambda: states(folder) == expected)
         expected += [await publish(publisher, "12"[n % 2], n) for n in range(2, 60)]
         await eventually(lambda: len(states(folder)) == len(expected))
-        # Its end loses nothing of what has arrived, either.
+        # A state that has arrived is written at the end.
         expected.append(await publish(publisher, "2", 99))
         await asyncio.sleep(0.2)
     said = ended(process)
@@ -247,7 +247,7 @@ async def test_new_listing_joins_and_a_renamed_contract_stays_the_same(
             )
             expected += [await publish(publisher, "3", 2), await publish(publisher, "1", 3)]
             await eventually(lambda: set(states(tmp_path)) == set(expected))
-            # One that is removed from the service does not end the others.
+            # A contract that is removed from the service does not end the recording.
             await store.remove_contracts(["1"])
             expected.append(await publish(publisher, "3", 4))
             await eventually(lambda: set(states(tmp_path)) == set(expected))

@@ -199,7 +199,7 @@ def test_interrupt_while_workers_start_shows_no_traceback(
     serve = ["serve", "--auth", "none", "--port", "0", "--workers", "3", "--redis-url", valkey.url]
     with started([*PROGRAM, *serve], tmp_path) as process:
         process.says("listening")
-        time.sleep(delay)  # a few moments of their start
+        time.sleep(delay)  # at a few moments of their start
         process.interrupt(2)
         assert process.ended() in {0, 130}
 

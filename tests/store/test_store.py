@@ -274,7 +274,7 @@ async def test_versions_grow_over_an_emptied_store(
     "version",
     [
         *("", "abc", "nan", "inf", "-inf", "-5", "0", "1e400", "0x", "9" * 30, str(2**63)),
-        # Numbers to Lua, and to readers none.
+        # Lua reads these as numbers, other readers do not.
         *(
             "1700000000000000.0",
             "1.7e15",
@@ -283,7 +283,7 @@ async def test_versions_grow_over_an_emptied_store(
             "0x60a24181e4000",
         ),
         "1700000000000000".zfill(20),
-        # Named: processes that share the tests out must know them by one name.
+        # The ids must be the same in each worker of pytest-xdist.
         pytest.param(str(now() + 2 * 86_400 * MICROSECONDS), id="in two days"),
         pytest.param(str(now() * 1000), id="nanoseconds"),
     ],
@@ -502,7 +502,7 @@ async def test_truncated_state_is_bad_data_and_not_missing(
         assert str(found) == f"a last state must have version and data, missing: {missing}"
     assert await store.last(["1"]) == {}
     assert store.unreadable == 1
-    # The next state heals it.
+    # The next state replaces it.
     stored = await publish(store, "1", state())
     history: str = (await redis.info("replication"))["master_replid"]
     assert await store.states(["1"]) == {

@@ -67,7 +67,7 @@ async def test_unknown_contract_is_explained_in_the_log(
         assert (close.code, close.reason) == (1008, f"unknown contract: {asked}")
         await eventually(partial(closes, gateway, asked))
         assert closes(gateway, asked)[0]["detail"].startswith(said)
-        # As the documented service says it, also where there is room for more.
+        # The reason is the documented one, although there is room for more.
         path = gateway.stream("name", [asked]).replace("/websocket/", "/sse/")
         answer = gateway.get(path)
         assert (answer.status, answer.json()) == (404, {"detail": f"unknown contract: {asked}"})

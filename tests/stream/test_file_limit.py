@@ -40,7 +40,7 @@ async def test_connections_beyond_the_file_limit_are_logged(
         for _ in range(10):
             await stack.enter_async_context(await RawClient.open(gateway.port))
         await eventually(lambda: gateway.events(EVENT))
-    # Those that were taken are still served, and others when these have left; said once.
+    # Accepted clients are still served, later ones once these have left; logged once.
     await eventually(lambda: served(gateway))
     [line] = gateway.events(EVENT)
     assert (line["level"], line["limit"]) == ("error", limit)

@@ -59,7 +59,7 @@ async def others(gateway: Gateway) -> AsyncIterator[list[float]]:
     async with await RawClient.open(gateway.port) as client, asyncio.TaskGroup() as group:
         group.create_task(ask(client))
         yield delays
-        # Not before the present request is answered, however long that takes.
+        # The present request is answered first, however long that takes.
         stop.set()
 
 

@@ -443,7 +443,7 @@ async def test_candles_of_the_day_are_drawn(
 
 
 @pytest.mark.thorough
-async def test_first_rows_are_painted_within_300_ms(
+async def test_first_rows_are_painted_within_three_seconds(
     page: Page, market_gateway: Gateway, feed: Feed
 ) -> None:
     await open_page(page, market_gateway)

@@ -61,7 +61,9 @@ async def test_refused_handshake_ends_with_the_connection(gateway: Gateway) -> N
         frame = await client.frame()
         assert frame.first == 0x88
         assert frame.close.code == 1008
-        await client.send(b"\x88\x82\x00\x00\x00\x00\x03\xf0")  # the answer: 1008
+        await client.send(
+            b"\x88\x82\x00\x00\x00\x00\x03\xf0"
+        )  # the response is a close frame with 1008
         assert await client.read_all() == b""
 
 

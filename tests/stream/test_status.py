@@ -567,7 +567,7 @@ async def test_trading_hours_are_those_that_the_feed_has_written(
     await eventually(lambda: hours()["IMEFutures"] is not None)
     told = {"sat": [{"begins": "11:45", "ends": "17:00"}]}
     assert hours() == dict.fromkeys(Market) | {"IMEFutures": told}
-    # A status that cannot be read is not one without hours.
+    # A status that cannot be read is not taken for one without hours.
     await redis.set(f"{PREFIX}status", "not a status")
     await eventually(lambda: hours() == 503)
     await redis.delete(f"{PREFIX}status")

@@ -97,7 +97,7 @@ async def test_two_workers_serve_one_port_and_end_together(
         await publisher.publish(contract.contract_id, payload())
         for client in clients:
             await receive(client, PATIENCE)
-        # Whichever worker is asked, it tells of all; another's numbers are a second old at most.
+        # Each worker reports the figures of all; those of others are a second old at most.
         count = len(clients)
         await eventually(lambda: gateway.metric("connections") == count, PATIENCE)
         await eventually(lambda: gateway.metric("deliveries_total") == count, PATIENCE)

@@ -81,7 +81,7 @@ async def test_refused_new_token_is_an_error(
     credentials = Credentials(source)
     assert credentials.refused(shown(await credentials.headers()))
     assert not credentials.refused(shown(await credentials.headers()))
-    # But a later call gets its chance with a newer one.
+    # A later call is tried with a newer token.
     assert await credentials.headers() == showing("t3")
     credentials.accepted()
     assert credentials.refused(shown(await credentials.headers()))
@@ -177,7 +177,7 @@ async def test_token_is_fetched_once_and_again_after_a_refusal() -> None:
     assert await credentials.headers() == {"Authorization": "Bearer a"}
     assert credentials.refused()
     assert await credentials.headers() == {"Authorization": "Bearer b"}
-    assert not credentials.refused()  # a new one that is no better
+    assert not credentials.refused()  # the new token is refused as well
     credentials.accepted()
     assert credentials.refused()
 

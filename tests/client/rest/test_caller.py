@@ -46,7 +46,7 @@ async def test_concurrent_calls_renew_an_expired_token_once(rest: Rest) -> None:
     rest.good, rest.together = "t1", threading.Barrier(3)
     await asyncio.gather(*(client.contracts(["A"]) for _ in range(3)))
     assert len(asked) == 1
-    rest.good = "t2"  # and t1 is refused thrice, at once
+    rest.good = "t2"  # t1 is refused three times at the same time
     found = await asyncio.gather(*(client.contracts(["A"]) for _ in range(3)))
     assert [len(each) for each in found] == [1, 1, 1]
     assert len(asked) == 2

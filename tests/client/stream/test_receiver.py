@@ -72,7 +72,7 @@ async def test_stream_reconnects_until_the_service_listens(
             assert not reading.done()
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
-    # An outage is said once, not once a try.
+    # An outage is logged once, not with each attempt.
     assert len(caplog.records) == 1
     assert "no connection" in caplog.text
 
@@ -285,7 +285,7 @@ async def test_token_expiring_after_each_message_reconnects_with_backoff(
         assert not stream._receiver.ended
     assert len(made.paths) <= 8
     assert len(waits) >= len(made.paths) - 1
-    # Such a connection is no good one: the waits grow.
+    # Such a connection does not count as a success: the waits grow.
     assert stream._receiver._backoff.failures == len(waits)
 
 

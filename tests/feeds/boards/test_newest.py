@@ -302,7 +302,7 @@ def test_clock_that_was_ahead_blocks_nothing() -> None:
 
 
 def test_timestamps_of_an_earlier_day_are_compared_like_others() -> None:
-    # As on holidays, when they stand at the last session.
+    # On holidays the timestamps are those of the last session.
     newest = NewestBoards()
     days = 3 * 86_400
     newest.take(frame(futures(future(1, 1.0, ago=days))), LATEST)
@@ -353,7 +353,7 @@ def test_contract_on_a_board_is_not_replaced_by_the_registered_one() -> None:
     newest.take(frame(futures(future(1))))
     newest.know([contract("1"), contract("7")])
     assert newest.contracts()["1"].contract_name == "X1"
-    assert "7" not in newest.contracts()  # nothing has changed
+    assert "7" not in newest.contracts()  # no change
     for _ in range(DELISTED_AFTER):
         newest.take(frame(futures(future(1))))
     assert newest.contracts()["7"].delisted

@@ -289,7 +289,7 @@ def test_future_keeps_the_date_of_its_own_timestamps() -> None:
     ("changes", "clock", "time_of_day"),
     [
         ({"LastTradedPriceTime": "01:26:05"}, None, "13:26:05"),
-        # All of its times are so, the board's timestamp among them, as it was seen.
+        # All of its times, also the board's timestamp, were seen in this form.
         (
             {
                 "LastTradedPriceTime": "01:26:05",
@@ -302,7 +302,7 @@ def test_future_keeps_the_date_of_its_own_timestamps() -> None:
         ({"LastTradedPriceTime": "01:26:05"}, at("2024-11-18T13:26:08"), "13:26:05"),
         # 12:26 is the same on both clocks.
         ({"LastTradedPriceTime": "12:26:05", "OrdersDateTime": None}, None, "12:26:05"),
-        # In the morning no afternoon has come: a timestamp of the night is one.
+        # In the morning a time cannot be one of the afternoon, so it is one of the night.
         (
             {"LastTradedPriceTime": "", "OrdersDateTime": "2024-11-18T01:00:01"},
             at("2024-11-18T08:40:00"),

@@ -370,7 +370,7 @@ async def test_holiday_is_no_alarm() -> None:
     assert (await run(exchange, *script, hours="sat-wed 11:45-17:00")).status.state is (
         FeedState.CLOSED
     )
-    # Nor is it one if nobody has said that it is a holiday: boards come, and stand still.
+    # A holiday that is not configured raises no alarm either: boards come and do not change.
     exchange = Exchange()
     exchange.now = datetime.fromisoformat("2026-11-27T13:26:10")
     status = (await run(exchange, *script)).status

@@ -301,7 +301,7 @@ async def test_everything_is_confirmed_again_a_little_after_a_failover(
     await one.leader.write()
     after = await confirmed()
     assert all(new > old for new, old in zip(after, before, strict=True))
-    # Once, and by shares from then on.
+    # Once at first, and later a share of them at a time.
     one.clock.now += SETTLED_AFTER + 1
     await one.leader.write()
     assert await confirmed() == after

@@ -188,7 +188,7 @@ def test_file_that_was_cut_anywhere_gives_its_whole_lines(tmp_path: Path, name: 
         assert read == frames[: len(read)]
         assert len(read) >= sum(end <= size for end in ends_of_lines)
         assert ends in ([], [len(read)])
-        if not ends:  # and nobody could know
+        if not ends:  # which cannot be detected
             assert size == 0 or not name.endswith(".gz")
             assert size in {0, *ends_of_lines, *(end - 1 for end in ends_of_lines)}
 

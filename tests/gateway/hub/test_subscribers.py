@@ -109,7 +109,7 @@ class TestResumeWithNewerState:
         world.states.publish("1", NOW + 9, A)  # lifted, or the state between them was lost
         world.tick()
         assert [(m.price, m.version) for m in resumed.messages] == [(1, NOW + 9)]
-        assert steady.writes == []  # it has it
+        assert steady.writes == []  # the client has that state
         assert list(client.other_timestamps().values()) == [timestamp_of(NOW + 9, UTC).encode()]
         world.states.publish("1", NOW + 12, A)
         world.tick()

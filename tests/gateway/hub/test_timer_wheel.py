@@ -118,7 +118,7 @@ def test_woken_subscriber_is_due_at_any_time_of_the_clock(world: World, interval
         world.sent(client, ONE)
         world.wait(client)
         assert len(world.timers) == 1
-        # Just that call, at the very time that it was asked for.
+        # Exactly one call, at the exact time.
         world.timers.pass_to_next()
         assert world.woken.pop() is client
         world.sent(client)

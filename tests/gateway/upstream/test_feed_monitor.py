@@ -62,7 +62,7 @@ def world() -> World:
 
 
 async def test_store_without_a_feed_has_no_feed_state(world: World) -> None:
-    for led in (False, True):  # one that has just come has said nothing yet
+    for led in (False, True):  # a new feed has written no status yet
         assert await world.says(None, led=led) is None
     assert world.feed.state is None
     assert world.feed.reached

@@ -380,7 +380,7 @@ class TestFaults:
                 world.readings[-1].answer.set_exception(StoreError("Redis is loading"))
                 await world.settle()
         writer = await joining
-        # Once an outage, not once a try.
+        # Once per outage, not with each attempt.
         assert [line["event"] for line in logs] == ["last states cannot be read"]
         world.stored["1"] = Update(NOW + 1, B)
         world.answer(world.readings[-1])

@@ -84,7 +84,7 @@ class Hub(LoopbackServer):
         self._channels: dict[Channel, Session] = {}
         self._pulse: asyncio.Task[None] | None = None
 
-    # Questions of tests.
+    # State that tests read
 
     @property
     def base_url(self) -> str:
@@ -134,7 +134,7 @@ class Hub(LoopbackServer):
         """Wait until a client is connected by a transport, and can be sent frames."""
         await self.until(lambda: self.live == transport and self.reachable)
 
-    # Actions of tests.
+    # Actions that tests call
 
     async def start(self) -> None:
         """Listen, on the same port as before if there was one."""
@@ -244,7 +244,7 @@ class Hub(LoopbackServer):
         for each in what:
             del self._refusals.by[each]
 
-    # Answers to clients.
+    # Responses to clients
 
     async def _beat(self) -> None:
         while True:
