@@ -31,8 +31,7 @@ from ime_live.publisher import Publisher
 from ime_live.store.store import Store
 from ime_live.timezones import TEHRAN, zone_of
 from tests.support.payloads import payload
-
-SECRET = "a secret of the tests, long enough for HS256"
+from tests.support.token_keys import SECRET
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]

@@ -13,8 +13,7 @@ from ime_live.settings import (
     GatewaySettings,
     is_loopback,
 )
-
-SECRET = "0123456789abcdef0123456789abcdef"
+from tests.support.token_keys import SECRET
 
 
 def gateway(**values: Any) -> GatewaySettings:  # noqa: ANN401 - any option

@@ -23,8 +23,8 @@ from ime_live.settings import (
     options,
     variable,
 )
+from tests.support.token_keys import SECRET
 
-SECRET = "0123456789abcdef0123456789abcdef"
 CLASSES = (
     StoreSettings,
     LogSettings,

@@ -27,10 +27,9 @@ from ime_live.gateway.auth.identity import ANONYMOUS, Identity
 from ime_live.gateway.auth.keys import Keyring, authenticator_from, keyring_from
 from ime_live.settings import AuthMode, AuthSettings
 from tests.support.clock import FakeClock
-from tests.support.token_keys import EC_KEY, ED_KEY, RSA_KEY
+from tests.support.token_keys import EC_KEY, ED_KEY, RSA_KEY, SECRET
 
 NOW = 1_780_000_000.0
-SECRET = "a secret of the tests, 32 bytes and more"
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
