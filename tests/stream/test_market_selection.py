@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import jwt
 import msgspec
 import pytest
+from redis.asyncio import Redis
 
 import ime_live
 from ime_live.contracts import Contract, Market
@@ -74,12 +75,17 @@ def own_gateway(own_valkey: EmbeddedValkey, _serve_all: Serve) -> Gateway:
 
 @pytest.fixture
 async def world(own_valkey: EmbeddedValkey, own_gateway: Gateway) -> AsyncIterator[World]:
+    redis: Any
     async with (
+        Redis.from_url(own_valkey.url) as redis,
         Store(StoreSettings(redis_url=own_valkey.url)) as store,
         ime_live.Publisher(own_valkey.url) as publisher,
     ):
         known = await store.contracts()
         await store.remove_contracts([each.contract_id for each in known])
+        # An equal state of the test before would not be sent again.
+        async for key in redis.scan_iter("ime:last:*"):
+            await redis.delete(key)
         await store.import_contracts([GOLD, COIN, CALL, OLD])
         own_gateway.when_ready()
         made = World(store, publisher, own_gateway)
