@@ -37,7 +37,7 @@ TESTED_ELSEWHERE = {
     "local/demo.py": "cli/test_demo.py",
     "local/demo_market.py": "cli/test_demo.py",
     "local/up.py": "cli/test_up.py",
-    "signals.py": "cli/test_signals.py",
+    "process/signals.py": "cli/test_signals.py",
     # These need gateways, which the tests of the command have.
     "archive/recorder.py": "cli/test_record.py",
     "doctor/channel_tail.py": "cli/test_tail.py",

@@ -26,15 +26,15 @@ class Program:
 
 
 def test_exposition_has_metrics_of_the_program_and_of_its_process() -> None:
-    text = Monitor(Program(), lines_dropped=lambda: 7).exposition().decode()
+    text = Monitor(Program()).exposition().decode()
     assert "\nime_live_answer 42.0\n" in text
-    assert "\nime_live_log_lines_dropped_total 7.0\n" in text
+    assert "\nime_live_log_lines_dropped_total 0.0\n" in text
     assert "\nime_live_build_info{" in text
     assert "\nprocess_cpu_seconds_total " in text
 
 
 async def test_port_answers_inside_the_block_only() -> None:
-    monitor = Monitor(Program(), lines_dropped=lambda: 0)
+    monitor = Monitor(Program())
     async with monitor.serving(None):
         pass  # without a port nothing is served
     with bind("127.0.0.1", 0) as listener:

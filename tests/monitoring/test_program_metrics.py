@@ -18,11 +18,13 @@ def test_labels_of_the_build_are_exported() -> None:
     assert registry.get_sample_value("ime_live_build_info", labels) == 1
 
 
-def test_dropped_log_lines_are_counted_once() -> None:
+def test_dropped_log_lines_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = CollectorRegistry()
     metrics = ProgramMetrics(registry)
     for total in (3, 3, 5):
-        metrics.log_lines_dropped = total
+        monkeypatch.setattr(
+            "ime_live.monitoring.program_metrics.lines_dropped", lambda total=total: total
+        )
         metrics.sync()
         assert registry.get_sample_value("ime_live_log_lines_dropped_total") == total
 

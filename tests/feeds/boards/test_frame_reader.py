@@ -20,7 +20,6 @@ from ime_live.feeds.boards.rows import Quote
 from ime_live.market_json import read_payload
 from tests.support.board_frames import read_frame
 from tests.support.boards import Row, row, without
-from tests.support.paths import ROWS
 
 FUTURES = "updateFutureMarketsInfo"
 OPTIONS = "updateMarketsInfo"

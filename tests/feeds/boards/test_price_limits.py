@@ -17,7 +17,6 @@ from ime_live.feeds.boards.rows import DEFAULT_PRICE_LIMITS, OPEN_RANGE
 from ime_live.settings import FeedSettings
 from tests.support.board_frames import read_frame
 from tests.support.boards import row
-from tests.support.paths import ROWS
 
 
 def test_default_price_limits_are_those_of_the_rows() -> None:

@@ -17,7 +17,6 @@ from ime_live.market import Payload
 from ime_live.publisher import PublishResult
 from tests.support import boards
 from tests.support.board_frames import read_frame
-from tests.support.paths import ROWS
 
 BOARD = "updateFutureMarketsInfo"
 
