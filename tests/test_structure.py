@@ -32,7 +32,7 @@ TESTED_ELSEWHERE = {
     "__main__.py": "cli/arguments/test_options.py",
     "cli/bars.py": "bars/test_aggregator.py",
     "cli/running.py": "cli/test_signals.py",
-    "feeds/market.py": "cli/test_feed_ime.py",
+    "feeds/exchange.py": "cli/test_feed_ime.py",
     "gateway/app.py": "stream/test_http.py",
     "local/demo.py": "cli/test_demo.py",
     "local/demo_market.py": "cli/test_demo.py",

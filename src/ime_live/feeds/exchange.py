@@ -1,4 +1,4 @@
-"""The real market: run a feed or a recorder of the exchange's SignalR hub."""
+"""The exchange: run a feed or a recorder of its SignalR hub."""
 
 from __future__ import annotations
 
