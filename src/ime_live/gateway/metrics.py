@@ -30,7 +30,7 @@ from ime_live.monitoring.program_metrics import ProgramMetrics
 from ime_live.status import FeedState, FeedStatus
 
 if TYPE_CHECKING:
-    from ime_live.gateway.hub.subscribers import Subscriber
+    from ime_live.gateway.hub.subscriber import Subscriber
 
 # The codes that the gateway closes with, and those of clients that leave, properly or not.
 _CODES: Final = frozenset({*CloseCode, 1000, 1001, 1005, 1006})

@@ -8,8 +8,8 @@ import pytest
 
 from ime_live.gateway.hub.channel import Channel
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
+from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.hub.subscriber_group import SubscriberGroup
-from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.hub.timer_wheel import TimerWheel
 from tests.support.hub_world import Writer
 from tests.support.timers import Timers

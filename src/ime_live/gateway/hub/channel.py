@@ -19,8 +19,8 @@ from ime_live.gateway.hub import frames as wire
 from ime_live.market import Payload, PayloadSections, timestamp_of
 
 if TYPE_CHECKING:
+    from ime_live.gateway.hub.subscriber import Subscriber
     from ime_live.gateway.hub.subscriber_group import SubscriberGroup
-    from ime_live.gateway.hub.subscribers import Subscriber
 
 FrameKind = tuple[bytes, wire.Format]
 """The envelope and the format of frames; one state has one frame of a kind."""

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from ime_live.gateway.hub.channel import Change, Channel
+from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.hub.subscriber_group import SubscriberGroup
-from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.hub.timer_wheel import TimerWheel
 from ime_live.gateway.hub.transport import Batch, Events, Send
 

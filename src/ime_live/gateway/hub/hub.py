@@ -18,8 +18,8 @@ from ime_live.gateway.hub.contract_ref import ContractRef
 from ime_live.gateway.hub.delivery import Delivery
 from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
 from ime_live.gateway.hub.state_table import StateTable
+from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.hub.subscriber_group import SubscriberGroup
-from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.hub.transport import Events, Send, TransportWriter
 
 

@@ -13,7 +13,7 @@ from datetime import tzinfo
 from typing import Final
 
 from ime_live.gateway.hub.channel import Change, Channel, Present, State
-from ime_live.gateway.hub.subscribers import Subscriber
+from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.hub.transport import Events
 from ime_live.market import MICROSECONDS, Payload, PayloadSections, Update, sections_of
 

@@ -15,7 +15,7 @@ from ime_live.gateway.hub.delivery_options import DeliveryOptions
 
 if TYPE_CHECKING:
     from ime_live.gateway.hub.channel import Channel
-    from ime_live.gateway.hub.subscribers import Subscriber
+    from ime_live.gateway.hub.subscriber import Subscriber
 
 
 class SubscriberGroup:

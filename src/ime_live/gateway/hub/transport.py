@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ime_live.gateway.hub.subscribers import Subscriber
+    from ime_live.gateway.hub.subscriber import Subscriber
 
 
 Data = bytes | list[bytes]

@@ -22,7 +22,7 @@ from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.contract_ref import ContractRef
 from ime_live.gateway.hub.hub import Hub
-from ime_live.gateway.hub.subscribers import Subscriber
+from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.query.contract_filter import FilterMatcher, matching, references
 from ime_live.gateway.query.stream_query import StreamSelection, check_count
 from ime_live.gateway.stream.selection import answer

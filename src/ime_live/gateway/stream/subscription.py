@@ -17,7 +17,7 @@ from ime_live.errors import RefusedError
 from ime_live.gateway.auth.identity import ANONYMOUS, Identity
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.contract_ref import By, ContractRef
-from ime_live.gateway.hub.subscribers import Subscriber
+from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.hub.transport import TransportWriter
 from ime_live.gateway.limits.stream_limits import Permit
 from ime_live.gateway.query.stream_query import (

@@ -17,8 +17,8 @@ import msgspec
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.channel import Channel
 from ime_live.gateway.hub.hub import Hub
+from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.hub.subscriber_group import SubscriberGroup
-from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.market import timestamp_of
 from ime_live.status import FeedStatus
 

@@ -1,4 +1,4 @@
-"""Subscribers: the transport of each, the states that it has and has missed, and its next frames.
+"""Subscriber: its transport, the states that it has and has missed, and its next frames.
 
 A subscriber misses changes while it is paused, or while its `max_rate` keeps a contract back.
 Every message carries the complete state, so a newer state replaces an older one that it has not

@@ -8,7 +8,7 @@ import pytest
 
 from ime_live.gateway.hub import delivery
 from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
-from ime_live.gateway.hub.subscribers import Subscriber
+from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.market import Update, timestamp_of
 from tests.support.hub_world import NOW, A, B, C, World, Writer, selection, sizes_of
 from tests.support.payloads import payload
