@@ -290,7 +290,7 @@ class Gateway:
         """Close the process's parts, all of them even if one fails."""
         if self.context.settings.auth is not AuthMode.NONE:
             today = datetime.fromtimestamp(self.now(), self.context.zone).date().isoformat()
-            await self.context.open_streams.report(log, today)
+            await self.context.open_streams.report(today)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -316,16 +316,13 @@ class Gateway:
         return [
             ("revocations", self._revocation_cache.run),
             ("keys", self._watch_keys),
-            ("usage", self._report_usage),
+            ("usage", partial(self.context.open_streams.run, self.context.zone)),
         ]
 
     async def _watch_keys(self) -> None:
         while True:
             await asyncio.sleep(_KEYS_INTERVAL)
             self.context.authenticator.reload()
-
-    async def _report_usage(self) -> None:
-        await self.context.open_streams.run(log, self.context.zone)
 
     def _end_revoked(self) -> None:
         self.context.open_streams.recheck(self.context.authenticator.check)

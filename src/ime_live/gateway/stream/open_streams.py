@@ -6,12 +6,16 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
+
+import structlog
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import AuthenticationError, RefusedError
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.limits.usage import Usage
+
+log = structlog.get_logger()
 
 _LINES: Final = 500
 """Log lines that are written at once; the queue of lines has room for 10,000."""
@@ -73,7 +77,7 @@ class OpenStreams:
             except AuthenticationError as refusal:
                 stream.end(refusal)
 
-    async def report(self, log: Any, day: str) -> None:  # noqa: ANN401 - structlog types them so
+    async def report(self, day: str) -> None:
         """Log the usage of each subject since the last report, one line per subject."""
         for stream, identity in list(self._identities.items()):
             self._count(stream, identity)
@@ -89,7 +93,7 @@ class OpenStreams:
             if number % _LINES == 0:
                 await asyncio.sleep(_PAUSE)
 
-    async def run(self, log: Any, zone: tzinfo, clock: Clock = SYSTEM_CLOCK) -> None:  # noqa: ANN401
+    async def run(self, zone: tzinfo, clock: Clock = SYSTEM_CLOCK) -> None:
         """Report at each midnight of a time zone, until cancelled."""
         day = datetime.fromtimestamp(clock.time(), zone).date()
         while True:
@@ -98,5 +102,5 @@ class OpenStreams:
             if (left := midnight.timestamp() - clock.time()) > 0:
                 await clock.sleep(min(left, 60.0))
                 continue
-            await self.report(log, day.isoformat())
+            await self.report(day.isoformat())
             day = datetime.fromtimestamp(clock.time(), zone).date()
