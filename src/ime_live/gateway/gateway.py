@@ -14,14 +14,13 @@ from typing import Final
 import structlog
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
-from ime_live.gateway.auth.cors import Cors, Origins
+from ime_live.gateway.auth.cors import Cors
 from ime_live.gateway.auth.keys import authenticator_from
 from ime_live.gateway.auth.revocations import Revocations
 from ime_live.gateway.drain import Drain
 from ime_live.gateway.http.lingering import SlowReader
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
-from ime_live.gateway.limits.client_address import ClientAddresses
 from ime_live.gateway.limits.rate_limit import RequestLimit
 from ime_live.gateway.limits.request_memory import RequestMemory
 from ime_live.gateway.limits.stream_limits import StreamLimits
@@ -55,7 +54,6 @@ from ime_live.market import timestamp_of
 from ime_live.monitoring.commit import built_commit
 from ime_live.rate import Rate
 from ime_live.settings import AuthMode, GatewaySettings
-from ime_live.settings.limits import listed
 from ime_live.store.bar_store import BarStore
 from ime_live.store.lease import BARS, Lease
 from ime_live.store.pubsub import PubSub
@@ -219,10 +217,6 @@ class Gateway:
             metrics=self._metrics,
             loop=loop,
             handshake=Negotiator(compression=settings.compression),
-            message_rate=Rate(settings.client_rate),
-            cors=Cors(settings.origins),
-            stream_origins=Origins(listed(settings.stream_origins)),
-            addresses=ClientAddresses.from_settings(settings),
             limits=StreamLimits(settings),
             request_memory=RequestMemory(settings.max_waiting),
             work=WorkQueue(loop.call_soon),
@@ -274,14 +268,7 @@ class Gateway:
         await context.authenticator.adopt(authenticator_from(settings))
         configure_logging(settings)
         context.log = structlog.get_logger().bind()
-        context.settings = settings
-        context.message_rate = Rate(settings.client_rate)
-        context.cors = Cors(settings.origins)
-        context.stream_origins = Origins(listed(settings.stream_origins))
-        context.addresses = ClientAddresses.from_settings(settings)
-        context.limits.change(settings)
-        context.request_memory.limit = settings.max_waiting
-        context.live_selections.limit = settings.max_contracts
+        context.apply(settings)
         self.handlers.max_contracts = settings.max_contracts
         self._requests.rate = Rate(settings.request_rate)
         self._revocation_cache.on_changed()

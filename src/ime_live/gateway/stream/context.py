@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -34,6 +34,7 @@ from ime_live.log_limiter import LogLimiter
 from ime_live.market import MICROSECONDS
 from ime_live.rate import Rate
 from ime_live.settings import GatewaySettings
+from ime_live.settings.limits import listed
 
 EVENT_OVERLAP: Final = MICROSECONDS
 """Microseconds by which versions of different contracts may be out of order if several servers
@@ -44,7 +45,7 @@ assign them. Their clocks may differ by milliseconds, more on a badly kept machi
 class GatewayContext:
     """The parts of the process that streams use, made once per process.
 
-    `Gateway.reload` replaces those that come from settings.
+    `apply` replaces those that come from settings.
 
     Attributes:
         handshake: negotiates each handshake in turn.
@@ -80,10 +81,6 @@ class GatewayContext:
     metrics: Metrics
     loop: asyncio.AbstractEventLoop
     handshake: Negotiator
-    message_rate: Rate
-    cors: Cors
-    stream_origins: Origins
-    addresses: ClientAddresses
     limits: StreamLimits
     request_memory: RequestMemory
     work: WorkQueue
@@ -95,3 +92,22 @@ class GatewayContext:
     log: FilteringBoundLogger
     clock: Clock
     market_clock: Clock
+    message_rate: Rate = field(init=False)
+    cors: Cors = field(init=False)
+    stream_origins: Origins = field(init=False)
+    addresses: ClientAddresses = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the parts that the settings alone describe."""
+        self.apply(self.settings)
+
+    def apply(self, settings: GatewaySettings) -> None:
+        """Use these settings from now on; streams stay open."""
+        self.settings = settings
+        self.message_rate = Rate(settings.client_rate)
+        self.cors = Cors(settings.origins)
+        self.stream_origins = Origins(listed(settings.stream_origins))
+        self.addresses = ClientAddresses.from_settings(settings)
+        self.limits.change(settings)
+        self.request_memory.limit = settings.max_waiting
+        self.live_selections.limit = settings.max_contracts
