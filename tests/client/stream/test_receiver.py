@@ -225,8 +225,8 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     found: list[float] = []
     following = Backoff.next
 
-    def next_wait(backoff: Backoff) -> float:
-        found.append(following(backoff))
+    def next_wait(backoff: Backoff, lasted: float = 0.0) -> float:
+        found.append(following(backoff, lasted))
         return found[-1]
 
     monkeypatch.setattr(Backoff, "next", next_wait)
