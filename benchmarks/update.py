@@ -61,14 +61,13 @@ async def _measure() -> float:
     flushes: list[object] = []
     states = StateTable(
         zone=ZoneInfo(GatewaySettings.timezone),
-        clock=SYSTEM_CLOCK.time_us,
-        monotonic=SYSTEM_CLOCK.monotonic,
+        clock=SYSTEM_CLOCK,
         events=metrics,
     )
     hub = Hub(
         states,
         send=lambda batches: (),
-        monotonic=SYSTEM_CLOCK.monotonic,
+        clock=SYSTEM_CLOCK,
         call_soon=flushes.append,
         call_later=lambda delay, callback: None,
         events=metrics,

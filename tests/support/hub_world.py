@@ -16,6 +16,7 @@ from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.hub.transport import Send
 from ime_live.market import Update
+from tests.support.clock import GivenClock
 from tests.support.fake_sockets import FakeSocket, send
 from tests.support.frames import Message, Reader
 from tests.support.payloads import payload
@@ -70,16 +71,16 @@ class World:
         self.thin = 0
         self.drops: list[str] = []
         self.failures: list[tuple[Subscriber, Exception]] = []
+        clock = GivenClock(lambda: self.now, self.timers.monotonic)
         self.states = StateTable(
             zone=UTC,
-            clock=lambda: self.now,
-            monotonic=self.timers.monotonic,
+            clock=clock,
             events=self,
         )
         self.hub = Hub(
             self.states,
             send=send,
-            monotonic=self.timers.monotonic,
+            clock=clock,
             call_soon=self.callbacks.append,
             call_later=self.timers.call_later,
             events=self,

@@ -89,14 +89,13 @@ class Gateway:
         )
         states = StateTable(
             zone=settings.zone,
-            clock=clock.time_us,
-            monotonic=SYSTEM_CLOCK.monotonic,
+            clock=clock,
             events=self._metrics,
         )
         hub = Hub(
             states,
             send=fanout.send,
-            monotonic=SYSTEM_CLOCK.monotonic,
+            clock=clock,
             call_soon=loop.call_soon,
             call_later=loop.call_later,
             events=self._metrics,
@@ -220,7 +219,7 @@ class Gateway:
             limits=StreamLimits(settings),
             request_memory=RequestMemory(settings.max_waiting),
             work=WorkQueue(loop.call_soon),
-            slow_reader=SlowReader(loop.call_later, SYSTEM_CLOCK.monotonic),
+            slow_reader=SlowReader(loop.call_later, SYSTEM_CLOCK),
             open_streams=open_streams,
             drain=drain,
             event_overlap=0 if self._store.connections.one_clock else EVENT_OVERLAP,

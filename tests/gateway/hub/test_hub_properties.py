@@ -455,16 +455,16 @@ class HubMachine(RuleBasedStateMachine):
         self.loop = Loop()
         self.events = Events()
         self.timers = Timers()
+        clock = GivenClock(lambda: self.now, self.timers.monotonic)
         self.table = StateTable(
             zone=UTC,
-            clock=lambda: self.now,
-            monotonic=self.timers.monotonic,
+            clock=clock,
             events=self.events,
         )
         self.hub = Hub(
             self.table,
             send=send,
-            monotonic=self.timers.monotonic,
+            clock=clock,
             call_soon=self.loop.call_soon,
             call_later=self.timers.call_later,
             events=self.events,

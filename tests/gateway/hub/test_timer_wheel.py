@@ -11,6 +11,7 @@ from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.hub.subscriber_group import SubscriberGroup
 from ime_live.gateway.hub.timer_wheel import TimerWheel
+from tests.support.clock import GivenClock
 from tests.support.hub_world import Writer
 from tests.support.timers import Timers
 
@@ -20,7 +21,7 @@ class World:
         self.timers = Timers()
         self.woken: list[Subscriber] = []
         self.wheel = TimerWheel(
-            monotonic=self.timers.monotonic,
+            clock=GivenClock(monotonic=self.timers.monotonic),
             call_later=self.timers.call_later,
             wake=self.woken.append,
         )

@@ -96,13 +96,11 @@ class World:
         self.seconds = 0.0
         self.received = self.malformed = 0
         clock = GivenClock(lambda: NOW, lambda: self.seconds)
-        states = StateTable(
-            zone=UTC, clock=clock.time_us, monotonic=clock.monotonic, events=Events()
-        )
+        states = StateTable(zone=UTC, clock=clock, events=Events())
         self.hub = Hub(
             states,
             send=send,
-            monotonic=lambda: self.seconds,
+            clock=clock,
             call_soon=asyncio.get_running_loop().call_soon,
             call_later=asyncio.get_running_loop().call_later,
             events=Events(),

@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Callable, MutableSet
 from typing import Any, Final
 
+from ime_live.clock import Clock
+
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds for a peer to take what was written last and to close its half."""
 
@@ -34,16 +36,16 @@ class SlowReader:
     def __init__(
         self,
         call_later: Callable[[float, Callable[[], None]], object],
-        monotonic: Callable[[], float],
+        clock: Clock,
     ) -> None:
         """Make a reader for all connections of a process.
 
         Args:
             call_later: runs a callable after some seconds.
-            monotonic: the time in seconds.
+            clock: measures time.
         """
         self._call_later = call_later
-        self._monotonic = monotonic
+        self._monotonic = clock.monotonic
         self._due = 0.0
         """When the last of the paused connections is read again."""
 

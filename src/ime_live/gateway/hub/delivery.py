@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ime_live.gateway.hub.channel import Change, Channel
 from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.hub.subscriber_group import SubscriberGroup
 from ime_live.gateway.hub.timer_wheel import TimerWheel
 from ime_live.gateway.hub.transport import Batch, Events, Send
+
+if TYPE_CHECKING:
+    from ime_live.clock import Clock
 
 # A client that catches up gets this much per write, as long as it takes it: data that has not
 # been handed to the kernel can still be replaced by something newer.
@@ -30,7 +33,7 @@ class Delivery:
         *,
         send: Send,
         take: Callable[[], Sequence[Change]],
-        monotonic: Callable[[], float],
+        clock: Clock,
         call_later: Callable[[float, Callable[[], None]], Any],
         events: Events,
         failed: Callable[[Subscriber], None],
@@ -40,7 +43,7 @@ class Delivery:
         Args:
             send: sends frames to sockets.
             take: returns what has changed since its last call, in order.
-            monotonic: seconds.
+            clock: measures time.
             call_later: runs a callable after so many seconds.
             events: counts what happens.
             failed: called with a subscriber whose connection is broken; it gets nothing more.
@@ -49,8 +52,8 @@ class Delivery:
         self._take = take
         self._events = events
         self._failed = failed
-        self._monotonic = monotonic
-        self.timers = TimerWheel(monotonic=monotonic, call_later=call_later, wake=self._wake)
+        self._monotonic = clock.monotonic
+        self.timers = TimerWheel(clock=clock, call_later=call_later, wake=self._wake)
         """Wakes subscribers that have a `max_rate`."""
 
     def flush(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ime_live.gateway.hub.channel import Change, Channel
 from ime_live.gateway.hub.contract_ref import ContractRef
@@ -22,6 +22,9 @@ from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.hub.subscriber_group import SubscriberGroup
 from ime_live.gateway.hub.transport import Events, Send, TransportWriter
 
+if TYPE_CHECKING:
+    from ime_live.clock import Clock
+
 
 class Hub:
     """All subscribers of a process and the contracts they want. Use it on one event loop only."""
@@ -31,7 +34,7 @@ class Hub:
         states: StateTable,
         *,
         send: Send,
-        monotonic: Callable[[], float],
+        clock: Clock,
         call_soon: Callable[[Callable[[], None]], Any],
         call_later: Callable[[float, Callable[[], None]], Any],
         events: Events,
@@ -41,7 +44,7 @@ class Hub:
         Args:
             states: the last states of the contracts, and what has changed.
             send: sends frames to sockets.
-            monotonic: seconds.
+            clock: measures time.
             call_soon: runs a callable at the end of the event loop's tick.
             call_later: runs a callable after so many seconds.
             events: counts what happens.
@@ -51,7 +54,7 @@ class Hub:
         self._delivery = Delivery(
             send=send,
             take=states.take,
-            monotonic=monotonic,
+            clock=clock,
             call_later=call_later,
             events=events,
             failed=self.leave,

@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from datetime import tzinfo
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ime_live.gateway.hub.channel import Change, Channel, Present, State
 from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.hub.transport import Events
 from ime_live.market import MICROSECONDS, Payload, PayloadSections, Update, sections_of
+
+if TYPE_CHECKING:
+    from ime_live.clock import Clock
 
 _IN_FLIGHT: Final = 5
 """Seconds for which messages may be on their way while newer states are read from the store."""
@@ -31,21 +34,19 @@ class StateTable:
         self,
         *,
         zone: tzinfo,
-        clock: Callable[[], int],
-        monotonic: Callable[[], float],
+        clock: Clock,
         events: Events,
     ) -> None:
         """Make a table without contracts.
 
         Args:
             zone: time zone of the timestamps.
-            clock: microseconds since the epoch; stamps updates that come without a version.
-            monotonic: seconds.
+            clock: stamps updates that come without a version, and measures ages.
             events: told which updates are dropped.
         """
         self._zone = zone
-        self._clock = clock
-        self._monotonic = monotonic
+        self._time_us = clock.time_us
+        self._monotonic = clock.monotonic
         self._events = events
         self._changed: Callable[[], None]
         self._late: Callable[[Subscriber, Channel], None]
@@ -69,7 +70,7 @@ class StateTable:
     def open(self, contract_id: str) -> None:
         """Begin to keep a contract. The newest update is held until `load` gives its last state."""
         if contract_id not in self._channels:
-            self._channels[contract_id] = Channel(contract_id, self._clock())
+            self._channels[contract_id] = Channel(contract_id, self._time_us())
 
     def close(self, contract_id: str) -> None:
         """Forget a contract without clients."""
@@ -153,7 +154,7 @@ class StateTable:
         that has lost nothing proves nothing to such a client, and the time is infinite; see
         `Subscriber.claimed_at`.
         """
-        ahead = since - self._clock() > _CLOCKS_DIFFER * MICROSECONDS
+        ahead = since - self._time_us() > _CLOCKS_DIFFER * MICROSECONDS
         return math.inf if ahead else self._monotonic()
 
     def present(self, contract_id: str) -> Present | None:
@@ -247,7 +248,7 @@ class StateTable:
         """Accept or drop an update that arrived now or earlier; return the result as `publish`."""
         previous = channel.state
         if version is None:
-            version = self._clock()
+            version = self._time_us()
             channel.unversioned = True
         elif version <= channel.newest:
             self._events.dropped("stale")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from ime_live.clock import Clock
     from ime_live.gateway.hub.subscriber import Subscriber
 
 # Seconds; everything that is due within one slot goes out in one write.
@@ -28,18 +29,18 @@ class TimerWheel:
     def __init__(
         self,
         *,
-        monotonic: Callable[[], float],
+        clock: Clock,
         call_later: Callable[[float, Callable[[], None]], Any],
         wake: Callable[[Subscriber], None],
     ) -> None:
         """Start without subscribers.
 
         Args:
-            monotonic: seconds.
+            clock: measures time.
             call_later: runs a callable after so many seconds.
             wake: called with a subscriber when its time has come.
         """
-        self._monotonic = monotonic
+        self._monotonic = clock.monotonic
         self._call_later = call_later
         self._wake = wake
         self._slots: dict[int, dict[Subscriber, None]] = {}
