@@ -15,8 +15,6 @@ from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.delivery import CATCH_UP_BYTES
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
-from ime_live.gateway.hub.hub import Hub
-from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.market import Update, timestamp_of
