@@ -1182,7 +1182,7 @@ class HubMachine(RuleBasedStateMachine):
 
 TestHub = pytest.mark.timeout(300)(HubMachine.TestCase)
 TestHub.settings = settings(
-    max_examples=5 * settings().max_examples,
+    max_examples=3 * settings().max_examples,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -152,7 +152,7 @@ def test_stalled_client_is_forgiven_an_awaited_pong(heartbeat: Heartbeat) -> Non
     assert pulse.code is CloseCode.INTERNAL_ERROR
 
 
-@pytest.mark.parametrize("lifetime", [-1.0, 0.0, 0.5, 19.5, 20.0, 45.5, 86_400 * 3 + 0.5])
+@pytest.mark.parametrize("lifetime", [-1.0, 0.0, 0.5, 19.5, 20.0, 45.5, 86_400 + 0.5])
 def test_expired_token_ends_the_client_at_the_next_tick(
     heartbeat: Heartbeat, lifetime: float
 ) -> None:
