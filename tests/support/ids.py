@@ -41,7 +41,9 @@ def _text(value: object) -> str | None:
         case int() | float():
             return str(value) if abs(value) < _LARGEST else "…"
         case str():
-            return (value if len(value) <= _LONGEST_WORD else "…") or "''"
+            # pytest-xdist sends ids as UTF-8, which has no surrogates.
+            word = value.encode(errors="backslashreplace").decode()
+            return (word if len(word) <= _LONGEST_WORD else "…") or "''"
         case bytes():
             return (ascii(value)[2:-1] if len(value) <= _LONGEST_WORD else "…") or "''"
         case type():

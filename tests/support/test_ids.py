@@ -30,6 +30,7 @@ class Word(StrEnum):
         (RefusedError("no such contract"), "no such contract"),
         (ContractFilter("name", markets=("A",)), "ContractFilter(by=name,markets=A)"),
         (dict.fromkeys(range(30)), "0=None,1=None,2=None,3=None,4=None,5=None,6=None,…"),
+        (("A\ud800",), r"A\ud800"),
         (object(), None),
         (lambda: None, None),
         ("pytest shows texts itself", None),
