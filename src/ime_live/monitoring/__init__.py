@@ -1,1 +1,1 @@
-"""The metrics that all programs have, and the port of programs without clients."""
+"""Metrics of all programs, and the port for metrics and probes of programs without clients."""
