@@ -77,8 +77,8 @@ async def _measure() -> float:
         states,
         store,
         Reconciler(states, store, caught_up=lambda: asyncio.sleep(0)),
-        malformed=metrics.count_malformed,
-        received=metrics.count_received,
+        on_malformed=metrics.count_malformed,
+        on_received=metrics.count_received,
     )
     await upstream.acquire(["1"])
     hub.join({"1": ContractRef.of(By.NAME, "B0001")}, _Writer())

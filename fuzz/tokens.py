@@ -71,7 +71,7 @@ class _Keys:
 
     async def aclose(self) -> None: ...
 
-    async def learn(self, algorithm: str, kid: str | None) -> bool:
+    async def load_key(self, algorithm: str, kid: str | None) -> bool:
         del algorithm, kid
         return False
 

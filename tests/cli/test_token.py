@@ -111,7 +111,8 @@ def test_unreadable_key_is_an_error(ime_live: Run, token: str, tmp_path: Path) -
     (tmp_path / "key.pem").write_text("no key")
     done = ime_live("token", "inspect", token, "--jwt-public-key", "key.pem")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "ime-live: --jwt-public-key key.pem: expected a public key in PEM form\n"
+    reason = "expected a public key in PEM form, got something else"
+    assert done.stderr == f"ime-live: --jwt-public-key key.pem: {reason}\n"
 
 
 def test_inspect_names_the_wrong_claim(ime_live: Run) -> None:

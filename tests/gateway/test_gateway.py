@@ -34,7 +34,7 @@ async def test_failing_task_ends_neither_others_nor_the_process(
         looks += 1
         raise LookupError("a defect of ours")
 
-    gateway._feed.look = look  # type: ignore[method-assign]
+    gateway._feed.poll = look  # type: ignore[method-assign]
     with capture_logs() as logs:
         await gateway.start()
         await eventually(lambda: looks > 1 and gateway.readiness().ready)

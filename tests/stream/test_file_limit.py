@@ -12,7 +12,9 @@ from tests.support.gateways import Gateway, RawClient
 
 Eventually = Callable[..., Awaitable[None]]
 
-EVENT = "connections are refused, since no more files can be opened: raise LimitNOFILE (ulimit -n)"
+EVENT = (
+    "connections are refused, because no more files can be opened; raise LimitNOFILE (ulimit -n)"
+)
 
 
 def open_files(pid: int) -> int:

@@ -55,7 +55,7 @@ class GivenKeys:
 
     async def aclose(self) -> None: ...
 
-    async def learn(self, algorithm: str, kid: str | None) -> bool:
+    async def load_key(self, algorithm: str, kid: str | None) -> bool:
         self.asked.append((algorithm, kid))
         if self._learnt is None:
             return False

@@ -162,7 +162,7 @@ class TestPemFile:
         path = write(content)
 
         assert wrong(jwt_public_key=path) == (
-            f"--jwt-public-key {path}: expected a public key in PEM form"
+            f"--jwt-public-key {path}: expected a public key in PEM form, got something else"
         )
 
     @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ class TestSeveralSources:
     async def test_sources_without_a_url_cannot_refresh(self) -> None:
         keyring = Keyring()
         await keyring.start()
-        assert not await keyring.learn("RS256", "new")
+        assert not await keyring.load_key("RS256", "new")
         await keyring.aclose()
 
 

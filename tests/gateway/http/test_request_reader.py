@@ -45,9 +45,9 @@ def test_rest_behind_a_request_is_left_as_it_came() -> None:
     reader = RequestReader(LIMIT)
     reader.feed(get(HOST) + b"\x8a\x80")
     assert reader.next_request() is not None
-    assert reader.begun
+    assert reader.has_begun
     assert reader.take_rest() == b"\x8a\x80"
-    assert not reader.begun
+    assert not reader.has_begun
 
 
 # Any bytes

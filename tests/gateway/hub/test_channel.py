@@ -47,34 +47,34 @@ def test_frame_has_timestamp_skipped_number_and_payload() -> None:
 def test_event_has_an_id_only_if_it_is_named() -> None:
     one = state()
     named = one.frame(BY_ID, wire.Format.EVENT)
-    unnamed = one.frame(BY_ID, wire.Format.EVENT, named=False)
+    unnamed = one.frame(BY_ID, wire.Format.EVENT, with_id=False)
     assert b"id: 2026-05-28T20:26:40.000001\n" in named
     assert b"id:" not in unnamed
 
 
 def test_present_state_has_the_newest_version_that_is_known() -> None:
-    channel = Channel("1", opened=0)
+    channel = Channel("1", opened_at=0)
     assert channel.present().version == 0
-    channel.newest, channel.sent_version = 5, 7  # stamped here above the publisher's
+    channel.newest_version, channel.sent_version = 5, 7  # stamped here above the publisher's
     assert channel.present().version == 7
 
 
 def test_present_state_is_doubted_while_a_client_claims_a_newer_one() -> None:
-    channel, section = Channel("1", opened=0), Channel("1", opened=0, sections=("Aggregate",))
-    channel.parts[section.sections] = section
+    channel, section = Channel("1", opened_at=0), Channel("1", opened_at=0, sections=("Aggregate",))
+    channel.section_channels[section.sections] = section
     channel.state = section.state = state()
     assert not channel.present().doubted
-    section.claimed = VERSION + 2
+    section.claimed_version = VERSION + 2
     assert channel.present().doubted
 
 
 def test_oldest_missed_is_that_of_contracts_that_are_still_missed() -> None:
-    channels = [Channel(str(n), opened=0) for n in range(3)]
+    channels = [Channel(str(n), opened_at=0) for n in range(3)]
     channels[0].state, channels[1].state = state(2), state(1)
     missed = dict.fromkeys(channels)
     oldest = OldestMissed(missed)
-    assert oldest.left() == VERSION + 1
+    assert oldest.version() == VERSION + 1
     del missed[channels[1]]
-    assert oldest.left() == VERSION + 2
+    assert oldest.version() == VERSION + 2
     del missed[channels[0]]
-    assert oldest.left() == math.inf
+    assert oldest.version() == math.inf

@@ -474,7 +474,7 @@ class HubMachine(RuleBasedStateMachine):
             zone=UTC,
             clock=GivenClock(lambda: self.now),
             feed=lambda: None,
-            sent=lambda: None,
+            on_sent=lambda: None,
         )
         self.store = Store(lambda: self.now)
         self.reconciler = Reconciler(

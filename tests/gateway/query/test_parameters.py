@@ -92,7 +92,7 @@ def test_new_entry_is_read_and_described_without_other_changes(
 ) -> None:
     new = Parameter(
         name="depth",
-        type=Number(least=1, most=3, example=2),
+        type=Number(minimum=1, maximum=3, example=2),
         endpoints=(Endpoint.STREAM_BY_NAME, Endpoint.SEARCH),
         description="Levels of the order book.",
         default=3,

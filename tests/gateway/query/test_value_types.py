@@ -24,7 +24,7 @@ from ime_live.gateway.query.value_types import (
     Words,
 )
 
-RATE = Number(least=0.1, most=10, example=1)
+RATE = Number(minimum=0.1, maximum=10, example=1)
 DAY = Day("2026-11-28")
 MOMENT = Moment("2026-11-28T11:45")
 SECTIONS = Words(("BestLimit", "Aggregate"), "section", ("Aggregate",))

@@ -21,8 +21,8 @@ from ime_live.gateway.rest.bodies import (
     ResponseStatus,
     Section,
     live_data,
+    response_body,
     static_data,
-    whole_body,
 )
 from ime_live.gateway.rest.static_data import TYPES, static_json
 from ime_live.gateway.upstream.sections import Sections, read_sections
@@ -75,7 +75,7 @@ def test_live_data_has_the_section_of_each_contract_or_null(
     found = live_data(section, asked, states, TODAY)
     first, second, third = msgspec.json.decode(found.json).items()
     assert (first[0], second[0], third) == ('an "odd" name\\', "KASH2", ("ندارد", None))
-    assert not found.whole
+    assert not found.is_complete
     if section is Section.OVERVIEW:
         assert first[1] == msgspec.json.decode(static_json(with_state, TODAY)) | payload()
         nothing = dict.fromkeys(SECTIONS)
@@ -84,7 +84,7 @@ def test_live_data_has_the_section_of_each_contract_or_null(
     else:
         assert first[1] == payload()[KEYS[section]]
         assert second[1] is None
-    assert live_data(section, {"A": with_state}, states, TODAY).whole
+    assert live_data(section, {"A": with_state}, states, TODAY).is_complete
 
 
 def test_contracts_that_cannot_be_read_are_null_and_named(payload: MakePayload) -> None:
@@ -96,7 +96,7 @@ def test_contracts_that_cannot_be_read_are_null_and_named(payload: MakePayload) 
     for section in Section:
         found = live_data(section, asked, states, TODAY)
         assert found.unreadable == ('the "odd" %s',)
-        status = msgspec.json.decode(whole_body(found, 5))["Status"]
+        status = msgspec.json.decode(response_body(found, 5))["Status"]
         assert (status["State"], status["StatusCode"], status["ServerTimeStamp"]) == (True, 200, 5)
         english, persian = status["Description"]["en"], status["Description"]["fa"]
         assert 'the market data of the "odd" %s cannot be read' in english
@@ -123,13 +123,13 @@ def test_static_data_keeps_its_order() -> None:
     found = static_data([contract(2), None, contract(1), contract(2)], TODAY)
     ids = [each and each["contractId"] for each in msgspec.json.decode(found.json)]
     assert ids == ["2", None, "1", "2"]
-    assert not found.whole
+    assert not found.is_complete
     assert static_data([], TODAY) == Data(b"[]")
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_whole_response_body_to_the_letter(whole: bool) -> None:
-    found = msgspec.json.decode(whole_body(Data(b'{"A":null}', whole), 1732123456.789))
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_whole_response_body_to_the_letter(is_complete: bool) -> None:
+    found = msgspec.json.decode(response_body(Data(b'{"A":null}', is_complete), 1732123456.789))
     assert list(found) == ["Data", "Status"]
     assert found["Data"] == {"A": None}
     status = msgspec.convert(found["Status"], ResponseStatus)
@@ -143,18 +143,22 @@ def test_whole_response_body_to_the_letter(whole: bool) -> None:
     ]
     assert (status.state, status.code, status.time) == (True, 200, 1732123456.789)
     assert isinstance(
-        msgspec.json.decode(whole_body(Data(b"[]"), 5))["Status"]["ServerTimeStamp"], float
+        msgspec.json.decode(response_body(Data(b"[]"), 5))["Status"]["ServerTimeStamp"], float
     )
-    assert ("null" in status.description.en) is not whole
-    assert ("null" in status.description.fa) is not whole
+    assert ("null" in status.description.en) is not is_complete
+    assert ("null" in status.description.fa) is not is_complete
 
 
 @pytest.mark.parametrize("name", ["XYZ", "100 % 0.125", '"%s"', "سکه"])
 def test_remark_is_part_of_the_description(name: str) -> None:
-    data = Data(b'{"A":null}', whole=False, remark=Description(f"؟ {name}", f"unknown: {name}"))
-    found = msgspec.json.decode(whole_body(data, 1732123456.789))["Status"]
+    data = Data(
+        b'{"A":null}', is_complete=False, remark=Description(f"؟ {name}", f"unknown: {name}")
+    )
+    found = msgspec.json.decode(response_body(data, 1732123456.789))["Status"]
     assert found["ServerTimeStamp"] == 1732123456.789
-    plain = msgspec.json.decode(whole_body(Data(b"[]", whole=False), 5))["Status"]["Description"]
+    plain = msgspec.json.decode(response_body(Data(b"[]", is_complete=False), 5))["Status"][
+        "Description"
+    ]
     assert found["Description"] == {
         "fa": f"{plain['fa']} ؟ {name}",
         "en": f"{plain['en']} unknown: {name}",

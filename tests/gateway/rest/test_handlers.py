@@ -77,7 +77,7 @@ class World:
             bar_store=self.bars,
             diagnostics=diagnostics,
             max_contracts=41,
-            reached=lambda: self.reached,
+            is_store_connected=lambda: self.reached,
             zone=zone_of(TEHRAN),
             clock=GivenClock(lambda: int(self.moment.timestamp() * 1_000_000)),
         )

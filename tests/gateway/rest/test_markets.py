@@ -16,7 +16,7 @@ WEEK = {"sat": (TradingSession("11:45", "17:00"),), "fri": ()}
 
 def test_hours_are_unknown_without_a_feed() -> None:
     data = markets_data(None)
-    assert not data.whole
+    assert not data.is_complete
     found = msgspec.json.decode(data.json)
     assert [each["market"] for each in found] == list(Market)
     assert {(each["sessions"], each["holidays"]) for each in found} == {(None, None)}
@@ -28,7 +28,7 @@ def test_market_whose_hours_the_feed_does_not_tell_has_no_holidays() -> None:
         Market.FUND: MarketStatus(FeedState.LIVE),
     }
     data = markets_data(FeedStatus(FeedState.LIVE, 0, markets=markets, holidays=HOLIDAYS))
-    assert not data.whole
+    assert not data.is_complete
     found = {each["market"]: each for each in msgspec.json.decode(data.json)}
     assert found["IMEOption"] == {
         "market": "IMEOption",
@@ -42,4 +42,4 @@ def test_market_whose_hours_the_feed_does_not_tell_has_no_holidays() -> None:
 
 def test_answer_with_the_hours_of_all_markets_is_whole() -> None:
     markets = {market: MarketStatus(FeedState.CLOSED, hours=WEEK) for market in Market}
-    assert markets_data(FeedStatus(FeedState.CLOSED, 0, markets=markets, holidays=())).whole
+    assert markets_data(FeedStatus(FeedState.CLOSED, 0, markets=markets, holidays=())).is_complete

@@ -69,7 +69,7 @@ class World(hub_world.World):
             zone=UTC,
             clock=GivenClock(lambda: self.now),
             feed=lambda: self.feed,
-            sent=self.count,
+            on_sent=self.count,
         )
         self.states.open("1")
         self.states.open("2")

@@ -115,8 +115,8 @@ class World:
                 clock=clock,
             ),
             clock=clock,
-            malformed=self.count_malformed,
-            received=self.count_received,
+            on_malformed=self.count_malformed,
+            on_received=self.count_received,
         )
 
     def count_malformed(self) -> None:

@@ -1,8 +1,8 @@
-"""Subscriber: its transport, the states that it has and has missed, and its next frames.
+"""Subscriber: the states that a client has and has missed, and its next frames.
 
-A subscriber misses changes while it is paused, or while its `max_rate` keeps a contract back.
-Every message carries the complete state, so a newer state replaces an older one that it has not
-got (conflation). This needs one slot per contract and no queue. No I/O.
+A subscriber misses changes while it is paused, or while its `max_rate` delays a contract. Every
+message carries the complete state, so a newer state replaces one that was not sent (conflation).
+This needs one slot per contract and no queue. No I/O.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 
 class Subscriber:
-    """A client as the hub sees it. Only its own methods change it."""
+    """A client as the hub sees it."""
 
     __slots__ = (
         "_doubted",
-        "_entered",
-        "_joined",
+        "_entered_number",
+        "_joined_number",
         "_known_as",
         "_messages",
         "_missed",
         "_reissued",
         "_sent",
-        "_sent_from",
-        "_sent_from_of",
-        "claimed",
+        "_sent_from_number",
+        "_sent_from_number_of",
         "claimed_at",
+        "claimed_version",
         "descriptor",
         "group",
         "keep",
@@ -44,52 +44,56 @@ class Subscriber:
     )
 
     def __init__(self, group: SubscriberGroup, writer: TransportWriter, newest: int) -> None:
-        """Join a group: it gets every change from now on.
+        """Make a subscriber in a group; it gets every change from now on.
 
         Args:
-            group: has the contracts and the options.
-            writer: writes to its socket.
+            group: the group for its contracts and options.
+            writer: writes to the client's socket.
             newest: number of the newest state.
         """
         self.descriptor = writer.descriptor
         self.keep = writer.keep
         self._sent = 0
-        """Messages that it was sent, less what its group had sent when it came in last, while it is
-        ready: so the group counts for all. See `messages`."""
-        self._joined = newest
-        self._entered = newest
-        """Number of the newest state when it came into its group."""
-        self._sent_from = newest
-        """States with a higher number were sent to it, or noted in `_missed`. -1 if it has
-        everything that is not noted there, or said so."""
-        self._sent_from_of: dict[Channel, int] | None = None
-        """The same for contracts that it has added since it joined."""
-        self.claimed = 0
-        """The version up to which it says it has everything; 0 if it said nothing."""
+        """Number of messages that were written to this subscriber. While it is ready, the count of
+        its group at its entry is subtracted, so shared messages are counted once per group. See
+        `messages`."""
+        self._joined_number = newest
+        """Number of the newest state when the subscriber joined the hub."""
+        self._entered_number = newest
+        """Number of the newest state when the subscriber entered its present group."""
+        self._sent_from_number = newest
+        """States with a higher number were sent, or are noted in `_missed`. -1 if the subscriber
+        has, or claims to have, everything that is not noted there."""
+        self._sent_from_number_of: dict[Channel, int] | None = None
+        """The same, for contracts that were added since the subscriber joined."""
+        self.claimed_version = 0
+        """The version up to which the client claims to have everything; 0 without a claim."""
         self.claimed_at = math.inf
-        """When it said so, on the clock of `Channel.compared`; infinity if no comparison can
-        settle it."""
+        """When the client made this claim, on the clock of `Channel.compared_at`; infinity if no
+        comparison can settle it."""
         self._missed: dict[Channel, State | None] = {}
-        """Contracts whose changes it missed, each with the last state it got before."""
+        """Contracts whose changes were missed, each with the last state that was sent before."""
         self._messages: dict[object, Callable[[], bytes]] | None = None
-        """Functions that make the frames it gets after `_missed`; see `Hub.send`."""
+        """Functions that make frames to be sent after `_missed`; see `Hub.send`."""
         self._known_as: dict[Channel, tuple[State, bytes]] | None = None
-        """States that it knows by another timestamp: contract → state and that timestamp.
-        It was not sent them because it has equal ones, or because they were reissued."""
+        """Present states that the client has under another timestamp: contract → state and that
+        timestamp. The client has an equal state, or the state was reissued."""
         self._doubted: dict[Channel, State] | None = None
-        """States that it was not sent when they were read, because it says it has newer ones."""
+        """States that were not sent when they were loaded, because the client claims to have
+        newer ones."""
         self._reissued: dict[Channel, State] | None = None
-        """States that it gets with a newer version than others; see `may_have_another`."""
+        """States that are sent with a newer version than to others; see `may_have_another`."""
         options = group.options
         self.skipped: dict[Channel, int] | None = {} if options.skips else None
-        """States left out since the last message, per contract; None if it did not ask."""
+        """Number of states left out since the last message, per contract; None if the messages do
+        not contain it."""
         self.throttle = Throttle(options.interval) if options.interval else None
-        """Its `max_rate`, if it has one."""
+        """Applies `max_rate`; None without one."""
         self._enter(group)
         for channel in group.still_unloaded():
-            channel.await_state(self, channel.opened)
+            channel.await_state(self, channel.opened_at)
 
-    # Its place in a group
+    # Membership of a group
 
     def _enter(self, group: SubscriberGroup, *, paused: bool = False) -> None:
         self.group = group
@@ -104,30 +108,30 @@ class Subscriber:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it takes data."""
+        """Whether the subscriber is in its group and not paused."""
         return self in self.group.ready
 
     @property
     def messages(self) -> int:
-        """Updates that it was sent."""
+        """Number of updates that were sent to the subscriber."""
         return self._sent + self.group.sent if self.is_ready else self._sent
 
     @property
     def has_left(self) -> bool:
-        """Whether it has left its group."""
+        """Whether the subscriber has left its group."""
         return self not in self.group
 
     def pause(self) -> None:
-        """Stop writing to it, and note the changes that it misses."""
+        """Stop writing to the subscriber; changes are noted as missed from now on."""
         if self.is_ready:
             self._exit()
             self._enter(self.group, paused=True)
 
     def resume(self) -> bool:
-        """Write to it again, first the missed frames; see `take_frames`.
+        """Allow writes to the subscriber again; the caller then sends what `take_frames` returns.
 
         Returns:
-            Whether it was paused.
+            Whether the subscriber was paused.
         """
         if self not in self.group.paused:
             return False
@@ -136,30 +140,30 @@ class Subscriber:
         return True
 
     def move(self, group: SubscriberGroup, newest: int) -> None:
-        """Change its selection; it gets every change of the contracts that are new in it.
+        """Move to the group of another selection; every change of added contracts is sent.
 
         Args:
-            group: has the new selection, and the same options.
+            group: the group of the new selection, with the same options.
             newest: number of the newest state.
         """
         before, paused = self.group, self in self.group.paused
         self._exit()
         self._enter(group, paused=paused)
         self.forget(before.channels.keys() - group.channels.keys())
-        if self._sent_from_of is None:
-            self._sent_from_of = {}
+        if self._sent_from_number_of is None:
+            self._sent_from_number_of = {}
         for channel in before.announced or ():
             if channel in group.channels and self._was_announced(before, channel):
-                self._sent_from_of[channel] = -1
-        self._entered = newest
+                self._sent_from_number_of[channel] = -1
+        self._entered_number = newest
         for channel in group.channels:
             if channel not in before.channels:
-                self._sent_from_of[channel] = newest
+                self._sent_from_number_of[channel] = newest
                 if not channel.loaded:
-                    channel.await_state(self, channel.opened)
+                    channel.await_state(self, channel.opened_at)
 
     def leave(self) -> None:
-        """Leave its group, and drop its missed frames."""
+        """Leave the group, and drop missed states and messages."""
         self._exit()
         for channel in self.group.still_unloaded():
             channel.forget(self)
@@ -167,11 +171,17 @@ class Subscriber:
         self._messages = None
 
     def forget(self, channels: Collection[Channel]) -> None:
-        """Drop all data about contracts that it no longer wants."""
+        """Drop all data about contracts that the client no longer wants."""
         for channel in channels:
             channel.forget(self)
         for kept in (
-            *(self._missed, self._sent_from_of, self._known_as, self._doubted, self._reissued),
+            *(
+                self._missed,
+                self._sent_from_number_of,
+                self._known_as,
+                self._doubted,
+                self._reissued,
+            ),
             self.skipped,
         ):
             if kept:
@@ -181,37 +191,40 @@ class Subscriber:
             for channel in channels:
                 self.throttle.forget(channel)
 
-    # What it has
+    # States that the client has
 
     def claim(self, version: int, moment: float) -> None:
-        """Note that it claims to have everything up to a version, and wants newer states.
+        """Note that the client claims to have everything up to a version, and wants newer states.
 
         Args:
-            version: 0 if it wants all present states.
+            version: the version; 0 if the client wants all present states.
             moment: see `claimed_at`.
         """
-        self._sent_from = -1
-        self.claimed = version
+        self._sent_from_number = -1
+        self.claimed_version = version
         self.claimed_at = moment
 
     def want(self, channels: Iterable[Channel]) -> None:
-        """Note that it wants the present states of contracts that it has just added."""
-        if self._sent_from_of is None:
-            self._sent_from_of = {}
-        self._sent_from_of.update((channel, -1) for channel in channels)
+        """Note that the client wants the present states of contracts that were just added."""
+        if self._sent_from_number_of is None:
+            self._sent_from_number_of = {}
+        self._sent_from_number_of.update((channel, -1) for channel in channels)
 
     def may_have_another(self, channel: Channel, state: State) -> bool:
-        """Return whether it may have something newer than this state, and not this one.
+        """Return whether the client may have a newer state instead of this one.
 
-        It got that from another gateway, or before the store went back. Once a comparison has
-        shown that the store has nothing newer and has lost nothing, it has this state.
+        It may have got a newer state from another gateway, or before the store lost data. Once a
+        comparison has shown that the store has no newer state and has lost nothing, the client has
+        this state.
         """
-        if channel.compared > self.claimed_at:
+        if channel.compared_at > self.claimed_at:
             return False
         doubted = self._doubted is not None and self._doubted.get(channel) is state
-        if not doubted and (state.version >= self.claimed or state.number > self._joined):
+        if not doubted and (
+            state.version >= self.claimed_version or state.number > self._joined_number
+        ):
             return False
-        for settled in (self._sent_from_of, self._reissued):
+        for settled in (self._sent_from_number_of, self._reissued):
             if settled is not None and channel in settled:
                 return False
         if self._was_announced(self.group, channel):
@@ -219,67 +232,67 @@ class Subscriber:
         return self._known_as is None or self._known_as.get(channel, (None,))[0] is not state
 
     def doubt(self, channel: Channel, state: State) -> None:
-        """Note that it is not sent this state, just read, because it has a newer one."""
+        """Note that a loaded state is not sent, because the client claims to have a newer one."""
         if self._doubted is None:
             self._doubted = {}
         self._doubted[channel] = state
 
     def reissue(self, channel: Channel, state: State) -> None:
-        """Give it the present state with a newer version when it is sent next."""
+        """Send the present state with a newer version, the next time that it is sent."""
         if self._reissued is None:
             self._reissued = {}
         self._reissued[channel] = state
 
     def other_timestamps(self) -> dict[Channel, bytes]:
-        """Return the contracts whose present state it knows by another timestamp, with it.
+        """Return the timestamps of states that differ from those of the contracts' present states.
 
-        Either it has an equal state, or it has a `max_rate` and is sent the present state later.
+        Either the client has an equal state, or `max_rate` delays the present state.
         """
-        others: dict[Channel, bytes] = {}
+        timestamps: dict[Channel, bytes] = {}
         if self._known_as is not None:
             present = {
                 channel: known
                 for channel, known in self._known_as.items()
                 if known[0] is channel.state
             }
-            # The others were sent a newer state meanwhile.
+            # For the other contracts, a newer state was sent meanwhile.
             self._known_as = present or None
-            others = {channel: timestamp for channel, (_, timestamp) in present.items()}
+            timestamps = {channel: timestamp for channel, (_, timestamp) in present.items()}
         if self.throttle is not None:
-            others.update(self.throttle.timestamps(self._missed))
-        return others
+            timestamps.update(self.throttle.timestamps(self._missed))
+        return timestamps
 
     def _was_sent(self, channel: Channel, state: State) -> bool:
-        """Return whether it was sent this state, the last one before those in `_missed`."""
+        """Return whether a state was sent; it must be the last one before those in `_missed`."""
         if self.may_have_another(channel, state):
             return False
-        if self._sent_from_of is not None and channel in self._sent_from_of:
-            return state.number > self._sent_from_of[channel]
-        return self._was_announced(self.group, channel) or state.number > self._sent_from
+        if self._sent_from_number_of is not None and channel in self._sent_from_number_of:
+            return state.number > self._sent_from_number_of[channel]
+        return self._was_announced(self.group, channel) or state.number > self._sent_from_number
 
     def _was_announced(self, group: SubscriberGroup, channel: Channel) -> bool:
-        """Return whether it got the state of a contract when that was added for its whole group.
+        """Return whether a contract was added for the whole group while this one was a member.
 
-        The group notes this once for all: an entry per subscriber would make a market that lists
-        its contracts in the morning as large as a selection by names.
+        Then it got the contract's state. The group notes this once for all its members: with an
+        entry per subscriber, a live selection would use as much memory as a selection by names.
         """
         announced = group.announced
-        return announced is not None and self._entered < announced.get(channel, -1)
+        return announced is not None and self._entered_number < announced.get(channel, -1)
 
-    # What it has missed
+    # Missed states
 
     def miss(self, channel: Channel) -> None:
-        """Note that it gets the present state of a contract, whatever it has."""
+        """Note that the present state of a contract must be sent, even if the client has it."""
         self._missed[channel] = None
 
     @staticmethod
     def miss_changes(subscribers: Iterable[Subscriber], changes: Iterable[Change]) -> int:
-        """Note that subscribers do not get these changes now.
+        """Note that changes are not sent to subscribers now.
 
-        Of many at once: a call for each took an eighth longer.
+        This takes all subscribers at once, because a call for each of them took an eighth longer.
 
         Returns:
-            How many messages the changes replace that had not been got either.
+            The number of earlier changes that were not sent either, and are replaced.
         """
         conflated = 0
         for subscriber in subscribers:
@@ -296,7 +309,7 @@ class Subscriber:
         return conflated
 
     def frames_of(self, changes: Iterable[Change]) -> bytes:
-        """Return the frames of all these changes, each with what it skipped before."""
+        """Return the frames of changes, each with the number of states skipped before it."""
         group, skipped = self.group, self.skipped or {}
         return b"".join(
             state.frame(group.channels[channel].envelope, group.format, skipped.pop(channel, 0))
@@ -306,12 +319,13 @@ class Subscriber:
     def take_frames(
         self, limit: int, now: float = 0.0, among: Iterable[Channel] | None = None
     ) -> list[bytes]:
-        """Take the frames that it gets next, in the order in which it missed them.
+        """Remove missed states and return their frames, in the order in which they were missed.
 
         Args:
-            limit: bytes after which no further frame is added; the next call returns the rest.
-            now: the time in seconds, if it has a `max_rate`.
-            among: contracts to look at; None for all that it misses.
+            limit: size after which no further frame is added [bytes]; the next call returns the
+                rest.
+            now: the time of a monotonic clock [s]; only used with a `max_rate`.
+            among: contracts to consider; None for all.
         """
         missed = self._missed
         if not missed:
@@ -334,7 +348,7 @@ class Subscriber:
             if state is None:
                 continue
             if known is not None and state.payload == known.payload:
-                # The state is what it has already, whatever came between: no change for it.
+                # The contract went back to the state that the client has.
                 self._note_equal(channel, state, known)
                 continue
             shown = state if self._reissued is None else self._shown(channel, state)
@@ -342,7 +356,7 @@ class Subscriber:
                 group.channels[channel].envelope,
                 group.format,
                 None if skipped is None else skipped.pop(channel, 0),
-                named=oldest is None or oldest.left() > shown.version,
+                with_id=oldest is None or oldest.version() > shown.version,
             )
             frames.append(frame)
             size += len(frame)
@@ -353,50 +367,51 @@ class Subscriber:
 
     def _note_equal(self, channel: Channel, state: State, known: State) -> None:
         before = self._known_as.get(channel) if self._known_as else None
-        # The state that it knew may be one that it was not sent either.
+        # The known state may itself be one that was not sent because it was equal.
         chained = before is not None and before[0] is known
         self._know_as(channel, state, before[1] if before and chained else known.timestamp)
         if self.skipped is not None:
             self.skipped[channel] = self.skipped.get(channel, 0) + 1
 
     def _shown(self, channel: Channel, state: State) -> State:
-        """Return the state as it gets it: with a newer version if it was reissued."""
-        again = None if self._reissued is None else self._reissued.pop(channel, None)
-        if again is None or again.version <= state.version:
+        """Return the state to send: with a newer version if it was reissued."""
+        reissued = None if self._reissued is None else self._reissued.pop(channel, None)
+        if reissued is None or reissued.version <= state.version:
             return state
-        self._know_as(channel, state, again.timestamp)
-        return again
+        self._know_as(channel, state, reissued.timestamp)
+        return reissued
 
     def _know_as(self, channel: Channel, state: State, timestamp: bytes) -> None:
-        """Note that it has this state, or an equal one, under another timestamp."""
+        """Note that the client has this state, or an equal one, under another timestamp."""
         if self._known_as is None:
             self._known_as = {}
         self._known_as[channel] = state, timestamp
 
     def due(self, among: Iterable[Channel] | None = None) -> float | None:
-        """Return when it may be sent the first contract that its `max_rate` keeps back now.
+        """Return when the next missed state may be sent that `max_rate` delays now.
 
         Args:
-            among: contracts that it has begun to miss; None for all that it misses.
+            among: contracts to consider; None for all.
 
         Returns:
-            Seconds; None if nothing is kept back.
+            The time of a monotonic clock [s]; None if nothing is delayed.
         """
         missed = self._missed
         if self.throttle is None or not missed:
             return None
-        return self.throttle.due(missed if among is None else [t for t in among if t in missed])
+        channels = missed if among is None else [each for each in among if each in missed]
+        return self.throttle.due(channels)
 
     # Messages that are no updates
 
     def add_message(self, key: object, make: Callable[[], bytes]) -> None:
-        """Send it a frame after what it misses; see `Hub.send`."""
+        """Add a frame to be sent after the missed states; see `Hub.send`."""
         if self._messages is None:
             self._messages = {}
         self._messages[key] = make
 
     def take_message(self) -> bytes | None:
-        """Make the next of those frames; None if there is none."""
+        """Remove and return the next of those frames; None if there is none."""
         if not self._messages:
             return None
         return self._messages.pop(next(iter(self._messages)))()

@@ -1,4 +1,4 @@
-"""The parts of the process that a stream uses."""
+"""The gateway context: the parts of the process that a stream uses."""
 
 from __future__ import annotations
 
@@ -45,25 +45,25 @@ assign them. Their clocks may differ by milliseconds, more on a badly kept machi
 class GatewayContext:
     """The parts of the process that streams use, made once per process.
 
-    `apply` replaces those that come from settings.
+    `apply` replaces the parts that depend on settings.
 
     Attributes:
-        handshake: negotiates each handshake in turn.
-        message_rate: how many messages each client may send.
-        cors: which pages may read streams of events.
-        stream_origins: which pages may open streams.
+        handshake: negotiates the handshakes of all connections.
+        message_rate: the permitted rate of messages from each client.
+        cors: the pages that may read server-sent events.
+        stream_origins: the pages that may open streams.
         addresses: finds the addresses of clients.
-        limits: how many streams there may be.
-        request_memory: how much of incomplete requests there may be.
+        limits: limits the number of streams.
+        request_memory: limits the size of incomplete requests.
         work: requests and frames of all clients that wait for their turn.
-        slow_reader: reads what connections discard.
-        open_streams: those that there are, with their identities.
-        drain: whether the process is being taken out of service.
-        event_overlap: microseconds before a ``Last-Event-ID`` from which states are sent.
-        limited: logs failures that any client may cause again and again.
+        slow_reader: limits the rate at which discarded data is read.
+        open_streams: the open streams, with their identities.
+        drain: the drain of the process.
+        event_overlap: time before a ``Last-Event-ID`` from which states are sent [microseconds].
+        limited: logs failures that any client may cause repeatedly, at a limited rate.
         log: logs the beginning and the end of streams; bound once, not for each line.
-        clock: durations, and the expiry of tokens.
-        market_clock: timestamps; while a recording is played, its time.
+        clock: the machine's clock, for durations and the expiry of tokens.
+        market_clock: the clock of timestamps; that of a recording while it is played.
     """
 
     settings: GatewaySettings
