@@ -548,6 +548,7 @@ async def test_lost_shard_affects_its_contracts_only(
     async with store_of(cluster.url) as store:
         # The other shard does not know the script.
         kept.client.script_flush()
+        lost.client.save()
         lost.kill()
         failed, stored = await store.publish([(mine, data), (other, data)])
         assert "refused the connection" in str(failed)
@@ -564,6 +565,7 @@ async def test_lost_shard_affects_its_contracts_only(
         assert isinstance(refused, FencedError)
         with pytest.raises(StoreError, match="refused the connection"):
             await store.ping()
+    lost.start()
 
 
 async def test_malformed_or_unreachable_cluster_is_an_error(own_valkey: EmbeddedValkey) -> None:
