@@ -27,6 +27,7 @@ from ime_live.settings import StoreSettings
 from ime_live.store.pubsub import IDLE, PubSub
 from ime_live.store.store import Store
 from tests.support.proxy import Proxy
+from tests.support.serving import serving
 
 Client = Any  # redis-py's own, whose commands are loosely typed
 Eventually = Callable[..., Awaitable[None]]
@@ -513,23 +514,17 @@ class FakeRedis:
 
     def __init__(self, *answers: bytes) -> None:
         self._answers = list(answers)
-        self._writers: list[asyncio.StreamWriter] = []
+        self._serving = serving(self._serve)
         self.url = ""
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1")
-        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self.url = f"redis://127.0.0.1:{await self._serving.__aenter__()}"
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for writer in self._writers:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
+    async def __aexit__(self, *exc: Any) -> None:  # noqa: ANN401
+        await self._serving.__aexit__(*exc)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.append(writer)
         commands = hiredis.Reader()
         while data := await reader.read(65_536):
             commands.feed(data)

@@ -17,6 +17,7 @@ from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import Lease
 from ime_live.store.records import Lift
 from ime_live.store.store import Store
+from tests.support.serving import serving
 
 MakePayload = Callable[..., dict[str, Any]]
 Use = Callable[[Store, Lease, dict[str, Any]], Awaitable[object]]
@@ -96,8 +97,7 @@ class OddRedis:
 @asynccontextmanager
 async def odd_redis(reply: bytes) -> AsyncIterator[tuple[OddRedis, Store, Lease]]:
     redis = OddRedis(reply)
-    async with await asyncio.start_server(redis.talk, "127.0.0.1") as server:
-        port = server.sockets[0].getsockname()[1]
+    async with serving(redis.talk) as port:
         settings = StoreSettings(redis_url=f"redis://127.0.0.1:{port}", redis_timeout=1.0)
         async with Store(settings) as store:
             yield redis, store, Lease(settings, "us", connections=store.connections)

@@ -7,6 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import hiredis
@@ -31,6 +32,7 @@ from ime_live.store.keys import Keys
 from ime_live.store.lease import Lease
 from ime_live.store.records import LastState, Stored
 from ime_live.store.store import Store
+from tests.support.serving import serving
 
 MakePayload = Callable[..., dict[str, Any]]
 Client = Any  # redis-py's own, whose commands are loosely typed
@@ -567,12 +569,12 @@ async def test_reply_of_another_type_is_an_error_of_the_store(
             while command := commands.gets():
                 ours = command[0] in (b"EVAL", b"EVALSHA", b"HMGET", b"GET", b"EXISTS")
                 writer.write((reply if ours else b"+OK") + b"\r\n")
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    settings = StoreSettings(redis_url=f"redis://127.0.0.1:{port}")
-    async with server, Store(settings) as store, Lease(settings, "a feed") as lease:
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(serving(answer))
+        settings = StoreSettings(redis_url=f"redis://127.0.0.1:{port}")
+        store = await stack.enter_async_context(Store(settings))
+        lease = await stack.enter_async_context(Lease(settings, "a feed"))
         [published] = await store.publish([("1", state())])
         assert isinstance(published, StoreError)
         with pytest.raises(StoreError):

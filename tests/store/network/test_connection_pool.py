@@ -27,6 +27,7 @@ from ime_live.store.network.topology import Single
 from ime_live.store.store import Store
 from tests.support.proxy import Proxy
 from tests.support.servers import PATIENCE, ClusterServers, Server, free_port
+from tests.support.serving import serving
 from tests.support.tls import TlsProxy
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -366,20 +367,16 @@ async def _answer_in_parts(reader: asyncio.StreamReader, writer: asyncio.StreamW
             writer.write(answers[start : start + 7] or b"+OK\r\n" * data.count(b"*"))
             await writer.drain()
             await asyncio.sleep(0)
-    writer.close()
-    await writer.wait_closed()
 
 
 @pytest.mark.parametrize("keys", ["a", "abc", "b", "cabbac" * 20])
 def test_replies_that_arrive_in_parts_are_read_in_order(run: Run, keys: str) -> None:
     async def main() -> None:
-        server = await asyncio.start_server(_answer_in_parts, "127.0.0.1")
-        host, port = server.sockets[0].getsockname()
-        redis = Single({"host": host, "port": port, "retry": retry_once(), "protocol": 2})
-        replies = await redis.run([("GET", key) for key in keys])
-        await redis.aclose()
-        server.close()
-        await asyncio.sleep(0.05)  # the server's side of the connection ends
+        async with serving(_answer_in_parts) as port:
+            options = {"host": "127.0.0.1", "port": port, "retry": retry_once(), "protocol": 2}
+            redis = Single(options)
+            replies = await redis.run([("GET", key) for key in keys])
+            await redis.aclose()
         expected = {"a": b"1\r\n23", "b": "no", "c": [1, None]}
         got = [str(each) if isinstance(each, Exception) else each for each in replies]
         assert got == [expected[key] for key in keys]

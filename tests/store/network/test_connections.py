@@ -17,6 +17,7 @@ from ime_live.store.network.connections import Connections
 from ime_live.store.pubsub import PubSub
 from ime_live.store.store import Store
 from tests.support.servers import MASTER, SLOTS, Server, free_port, is_ok, until
+from tests.support.serving import serving
 from tests.support.tls import TlsProxy
 
 
@@ -38,20 +39,16 @@ async def test_missing_socket_or_host_is_a_store_error() -> None:
 
 
 async def test_connection_times_out_without_an_answer() -> None:
-    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        silenced.append(writer)
+    async def silent(*_: object) -> None:
+        await asyncio.Event().wait()
 
-    silenced: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_server(silent, "127.0.0.1")
-    port = server.sockets[0].getsockname()[1]
-    url = f"redis://127.0.0.1:{port}"
-    async with server, Store(StoreSettings(redis_url=url, redis_timeout=0.05)) as store:
-        with pytest.raises(
-            StoreError, match=rf"^Redis at 127.0.0.1:{port} did not answer within 0.05 s$"
-        ):
-            await store.ping()
-        for writer in silenced:
-            writer.close()
+    async with serving(silent) as port:
+        url = f"redis://127.0.0.1:{port}"
+        async with Store(StoreSettings(redis_url=url, redis_timeout=0.05)) as store:
+            with pytest.raises(
+                StoreError, match=rf"^Redis at 127.0.0.1:{port} did not answer within 0.05 s$"
+            ):
+                await store.ping()
 
 
 async def test_connection_uses_passwords(own_valkey: EmbeddedValkey) -> None:

@@ -26,6 +26,7 @@ from tests.support.servers import (
     is_ok,
     until,
 )
+from tests.support.serving import serving
 from tests.support.tls import TlsProxy
 
 REDIS = shutil.which("redis-server")
@@ -267,8 +268,8 @@ async def answering(answer: bytes) -> AsyncIterator[str]:
         await reader.read(100)
         writer.close()
 
-    async with await asyncio.start_server(answers, "127.0.0.1") as server:
-        yield "127.0.0.1:{1}".format(*server.sockets[0].getsockname())
+    async with serving(answers) as port:
+        yield f"127.0.0.1:{port}"
 
 
 async def test_server_of_another_protocol_ends_the_start() -> None:
