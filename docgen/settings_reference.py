@@ -150,7 +150,7 @@ def _row(option: Field[Any]) -> str:
         f"`{flag(option.name)}`",
         f"`{variable(option.name)}`",
         _default(option),
-        "✓" if option.metadata["live"] else "",
+        "✓" if option.metadata["reloadable"] else "",
         meaning,
     ]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -152,7 +152,7 @@ def eventually() -> Callable[..., Awaitable[None]]:
     async def wait(condition: Callable[[], object], timeout: float = 20.0) -> None:  # noqa: ASYNC109
         async with asyncio.timeout(timeout):
             while not condition():  # noqa: ASYNC110 - nothing of ours could set an event
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.002)
 
     return wait
 

@@ -32,7 +32,7 @@ def main() -> None:
     # First of all: what follows takes half a second to import.
     from ime_live.process import signals
 
-    signals.at_rest()
+    signals.reset()
     _hide_secrets()
     _open_standard_files()
     try:

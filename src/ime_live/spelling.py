@@ -88,10 +88,10 @@ def fold_name(name: str) -> str:
     return _JOINT.sub("", fold(name))
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """Return a number with its noun, in the plural unless it is one.
 
-    >>> counted(1, "bad line"), counted(0, "bad line")
+    >>> pluralize(1, "bad line"), pluralize(0, "bad line")
     ('1 bad line', '0 bad lines')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

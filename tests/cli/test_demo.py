@@ -246,7 +246,7 @@ def recording(folder: Path, *seconds: float) -> Path:
             ("1", "GCAB05", Market.FUTURES),
             ("2", "GCC1", Market.OPTION),
         ):
-            writer.know(
+            writer.note_contract(
                 Contract(
                     contract_id=contract_id,
                     contract_name=name,
@@ -338,7 +338,7 @@ def test_demo_has_candles_of_a_played_day(start: Start, tmp_path: Path, speed: s
     ]  # fmt: skip
     with ArchiveWriter(tmp_path / "r") as writer:
         for contract_id in "12":
-            writer.know(
+            writer.note_contract(
                 Contract(
                     contract_id=contract_id, contract_name=f"C{contract_id}", market=Market.FUTURES
                 )

@@ -88,17 +88,12 @@ async def known(gateway: Gateway, contract: Contract) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.fixture(scope="module")
-def registered(backend: EmbeddedValkey) -> None:
-    """The contracts of `market_data`."""
-    asyncio.run(register(backend.url, FUTURE, OPTION, CERTIFICATE))
-
-
 @pytest.fixture
 async def market_data(
-    registered: None, gateway: Gateway, publisher: Publisher, payload: MakePayload
+    gateway: Gateway, backend: EmbeddedValkey, publisher: Publisher, payload: MakePayload
 ) -> dict[str, Any]:
     """The state of `FUTURE`; `OPTION` has none."""
+    await register(backend.url, FUTURE, OPTION, CERTIFICATE)
     for contract in (FUTURE, OPTION, CERTIFICATE):
         await known(gateway, contract)
     state = payload(Aggregate={"closing_price": 1163100.5})

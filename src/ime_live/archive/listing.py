@@ -24,7 +24,7 @@ _NOTHING: Final = (
 )
 
 
-class Wanted(Struct, frozen=True, kw_only=True, dict=True):
+class RecordingSelection(Struct, frozen=True, kw_only=True, dict=True):
     """The contracts to record, as the command names them.
 
     Attributes:
@@ -86,7 +86,7 @@ class Wanted(Struct, frozen=True, kw_only=True, dict=True):
 
 
 async def read_listing(
-    client: AsyncClient, wanted: Wanted, known: Iterable[str] = ()
+    client: AsyncClient, wanted: RecordingSelection, known: Iterable[str] = ()
 ) -> Mapping[str, Contract]:
     """Return the contracts to record by id, with their static data.
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from ime_live.archive.listing import Wanted, read_listing
+from ime_live.archive.listing import RecordingSelection, read_listing
 from ime_live.archive.writer import ArchiveWriter
 from ime_live.client.connecting import connect
 from ime_live.client.network.credentials import Token
@@ -55,7 +55,7 @@ class StreamRecorder:
     def __init__(
         self,
         writer: ArchiveWriter,
-        wanted: Wanted,
+        wanted: RecordingSelection,
         *,
         url: str | None = None,
         token: Token = None,
@@ -219,7 +219,7 @@ class StreamRecorder:
     async def _list(self, client: AsyncClient, known: Iterable[str] = ()) -> Mapping[str, Contract]:
         found = await read_listing(client, self._wanted, known)
         for contract in found.values():
-            self._writer.know(contract)
+            self._writer.note_contract(contract)
         return found
 
     def _note_connection(self, event: ConnectionEvent) -> None:

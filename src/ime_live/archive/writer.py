@@ -126,7 +126,7 @@ class ArchiveWriter:
             self._put(self._newest, opening(message))
         return True
 
-    def know(self, contract: Contract) -> bool:
+    def note_contract(self, contract: Contract) -> bool:
         """Note the static data of a contract; return whether it is new or has changed."""
         if self._contracts.get(contract.contract_id) == contract:
             return False

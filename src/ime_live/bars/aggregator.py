@@ -330,7 +330,7 @@ class BarAggregator:
             self._limited.warning(
                 "this bar aggregator is no longer the leader", key="fenced", error=str(error)
             )
-            self.leadership.fenced(error.token)
+            self.leadership.note_fenced(error.token)
             self.writer.stand_by()
         except StoreError as error:
             self._limited.warning("bars cannot be written", key="write", error=str(error))

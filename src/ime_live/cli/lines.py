@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 
 from ime_live.errors import SettingsError, StoreError
 from ime_live.log_limiter import LogLimiter, PlainLines
-from ime_live.spelling import counted
+from ime_live.spelling import pluralize
 
 STANDARD_INPUT: Final = "-"
 
@@ -153,7 +153,7 @@ class LineReport:
     def close(self, **counts: int) -> None:
         """Report the counts."""
         parts = [f"{count} {name}" for name, count in counts.items()]
-        parts.append(counted(self.bad, "bad line"))
+        parts.append(pluralize(self.bad, "bad line"))
         if self.refused:
-            parts.append(f"{counted(self.refused, 'line')} refused by Redis (publish them again)")
+            parts.append(f"{pluralize(self.refused, 'line')} refused by Redis (publish them again)")
         self._tell(", ".join(parts))

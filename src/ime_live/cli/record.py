@@ -20,7 +20,7 @@ from ime_live.cli.arguments.selecting import (
 )
 from ime_live.cli.running import progress, run_until_stopped, tell
 from ime_live.settings import LogSettings
-from ime_live.spelling import counted
+from ime_live.spelling import pluralize
 
 
 @with_settings(LogSettings)
@@ -45,12 +45,12 @@ def record(
     """
     import structlog
 
-    from ime_live.archive.listing import Wanted
+    from ime_live.archive.listing import RecordingSelection
     from ime_live.archive.recorder import StreamRecorder
     from ime_live.archive.writer import ArchiveWriter
     from ime_live.logs import configure_logging
 
-    wanted = Wanted(
+    wanted = RecordingSelection(
         names=tuple(names or ()),
         markets=tuple(markets or ()),
         underlyings=tuple(underlyings or ()),
@@ -73,7 +73,7 @@ def record(
     try:
         run_until_stopped(work())
     finally:
-        tell(f"recorded {counted(writer.states, 'new state')} in {folder}")
+        tell(f"recorded {pluralize(writer.states, 'new state')} in {folder}")
 
 
 def line_of(counts: dict[str, object]) -> str:

@@ -112,7 +112,7 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 def run_until_stopped(
-    work: Coroutine[Any, Any, None], hangup: Callable[[], None] = signals.tell_of_hangup
+    work: Coroutine[Any, Any, None], hangup: Callable[[], None] = signals.report_hangup
 ) -> int:
     """Run ``work`` to its end; SIGTERM and Ctrl-C cancel it.
 
@@ -135,7 +135,7 @@ def run_until_stopped(
             told.append(number)
             task.cancel()
 
-        with signals.handled(stop, hangup=hangup), suppress(asyncio.CancelledError):
+        with signals.handle(stop, hangup=hangup), suppress(asyncio.CancelledError):
             await task
         if task.cancelled() and not told:
             raise RuntimeError("the work must not be cancelled from outside, but was")

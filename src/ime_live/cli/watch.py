@@ -128,7 +128,7 @@ def _show(
         def stop(_: signal.Signals) -> None:
             app.exit()
 
-        with signals.handled(stop):
+        with signals.handle(stop):
             # The terminal is closed.
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.exit)
             return await app.run_async()

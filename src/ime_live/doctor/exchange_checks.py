@@ -28,7 +28,7 @@ from ime_live.feeds.ime.connection import ConnectionContext, SignalRConnection
 from ime_live.feeds.ime.negotiation import negotiate
 from ime_live.feeds.ime.signalr import Negotiation, read_transports
 from ime_live.settings import SignalRHubSettings
-from ime_live.spelling import counted
+from ime_live.spelling import pluralize
 from ime_live.timezones import zone_of_tehran
 
 LISTEN: Final = 20.0
@@ -87,13 +87,13 @@ class CheckedExchange:
             client,
             clock=SYSTEM_CLOCK,
             random=random.random,
-            hear_date=self._hear,
+            on_date=self._on_date,
         )
         connection = await negotiate(context)
         self.negotiation = connection.negotiation
         return connection
 
-    def _hear(self, date: float, sent: float, received: float) -> None:
+    def _on_date(self, date: float, sent: float, received: float) -> None:
         # The Date has whole seconds, so it is behind by half a second on average.
         self.ahead = date + 0.5 - (sent + received) / 2
 
@@ -213,7 +213,7 @@ async def boards(context: CheckedExchange) -> list[Finding]:
         if missing:
             found.append(failed(f"{method} lacks the fields {_named(missing)}", _REPORT))
         else:
-            found.append(ok(f"{method}: {counted(seen[method], 'row')}, all fields are there"))
+            found.append(ok(f"{method}: {pluralize(seen[method], 'row')}, all fields are there"))
     if context.unknown:
         found.append(warning(f"unknown boards: {_named(context.unknown)}", _REPORT))
     return found or [warning("no board arrived", "try again in a session")]
@@ -262,9 +262,9 @@ async def rows(context: CheckedExchange) -> list[Finding]:
             newest = read.clock if newest is None else max(newest, read.clock)
     if not good and not errors:
         return [warning("there were no rows to read", "try again in a session")]
-    found = [ok(f"{counted(good, 'state')} read")] if good else []
+    found = [ok(f"{pluralize(good, 'state')} read")] if good else []
     if errors:
-        text = f"{counted(len(errors), 'row')} or fields cannot be read, as {errors[0]}"
+        text = f"{pluralize(len(errors), 'row')} or fields cannot be read, as {errors[0]}"
         found.append(failed(text[:300], _REPORT))
     if newest is not None:
         lag = (latest - newest).total_seconds()

@@ -15,7 +15,7 @@ from msgspec import Struct
 from ime_live.errors import PayloadError
 from ime_live.market import MICROSECONDS, SECTIONS, Payload
 from ime_live.market_json import MAX_AHEAD, read_publication
-from ime_live.spelling import counted
+from ime_live.spelling import pluralize
 
 _decode = msgspec.json.Decoder().decode
 
@@ -178,7 +178,7 @@ def _notes_of(message: object) -> Iterator[str]:
 def _some(texts: list[str]) -> Iterator[str]:
     yield from texts[:_MOST_NAMED]
     if len(texts) > _MOST_NAMED:
-        yield f"and {counted(len(texts) - _MOST_NAMED, 'more field')}"
+        yield f"and {pluralize(len(texts) - _MOST_NAMED, 'more field')}"
 
 
 def _named(fields: list[str]) -> str:

@@ -12,7 +12,7 @@ from ime_live.doctor.check import Check, Finding, failed, ok, warning
 from ime_live.errors import StoreError
 from ime_live.market import MICROSECONDS
 from ime_live.settings import StoreSettings
-from ime_live.spelling import counted
+from ime_live.spelling import pluralize
 from ime_live.status import FeedState
 from ime_live.store.lease import Lease
 from ime_live.store.pubsub import PubSub
@@ -161,7 +161,7 @@ async def contracts(context: CheckedStore) -> list[Finding]:
     if unreadable:
         found.append(
             warning(
-                f"{counted(unreadable, 'contract')} cannot be read",
+                f"{pluralize(unreadable, 'contract')} cannot be read",
                 "write them as docs/redis.md says, section Contracts",
             )
         )
@@ -171,11 +171,11 @@ async def contracts(context: CheckedStore) -> list[Finding]:
     states = await context.store.states(each.contract_id for each in known)
     good = [each for each in states.values() if isinstance(each, LastState)]
     bad = len(states) - len(good)
-    text = f"{counted(len(known), 'contract')}, {len(good)} with a state"
+    text = f"{pluralize(len(known), 'contract')}, {len(good)} with a state"
     if bad:
         found.append(
             warning(
-                f"{counted(bad, 'last state')} cannot be read",
+                f"{pluralize(bad, 'last state')} cannot be read",
                 "see what is published: ime-live tail ID",
             )
         )

@@ -50,7 +50,7 @@ async def feed(settings: FeedSettings) -> None:
         max_lag=settings.max_lag,
     )
     exchange_clock = ExchangeClock(zone, SYSTEM_CLOCK)
-    source = ExchangeSource(settings, boards, hear_date=exchange_clock.hear_date)
+    source = ExchangeSource(settings, boards, on_date=exchange_clock.note_date)
     async with AsyncExitStack() as stack:
         listener = None
         if port := settings.feed_metrics_port:

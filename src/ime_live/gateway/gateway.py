@@ -55,7 +55,7 @@ from ime_live.market import timestamp_of
 from ime_live.monitoring.commit import built_commit
 from ime_live.rate import Rate
 from ime_live.settings import AuthMode, GatewaySettings
-from ime_live.settings.limits import listed
+from ime_live.settings.limits import split_list
 from ime_live.store.bar_store import BarStore
 from ime_live.store.lease import BARS, Lease
 from ime_live.store.pubsub import PubSub
@@ -221,7 +221,7 @@ class Gateway:
             handshake=Negotiator(compression=settings.compression),
             message_rate=Rate(settings.client_rate),
             cors=Cors(settings.origins),
-            stream_origins=Origins(listed(settings.stream_origins)),
+            stream_origins=Origins(split_list(settings.stream_origins)),
             addresses=ClientAddresses.from_settings(settings),
             limits=StreamLimits(settings),
             request_memory=RequestMemory(settings.max_waiting),
@@ -277,7 +277,7 @@ class Gateway:
         context.settings = settings
         context.message_rate = Rate(settings.client_rate)
         context.cors = Cors(settings.origins)
-        context.stream_origins = Origins(listed(settings.stream_origins))
+        context.stream_origins = Origins(split_list(settings.stream_origins))
         context.addresses = ClientAddresses.from_settings(settings)
         context.limits.change(settings)
         context.request_memory.limit = settings.max_waiting

@@ -93,7 +93,7 @@ class Workers:
         *,
         stop_timeout: float,
         hung: float = HUNG,
-        reload: Callable[[], object] = signals.tell_of_hangup,
+        reload: Callable[[], object] = signals.report_hangup,
     ) -> None:
         """Make a supervisor; `run` starts the workers.
 
@@ -141,7 +141,7 @@ class Workers:
             self._end()
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-            signals.at_rest()
+            signals.reset()
 
     def _drain(self, *_: object) -> None:
         self._draining = True
@@ -225,7 +225,7 @@ class Workers:
         worker.process = _spawn.Process(
             target=self._work, args=(worker.heartbeat, inbox, self._sent)
         )
-        with signals.blocked():
+        with signals.block():
             worker.process.start()
         inbox.close()
 

@@ -308,7 +308,7 @@ class FramePlayback:
 
 
 class _PlayedPublisher:
-    """Publishes with versions of a clock; see `ime_live.feeds.pipeline.ingest.Publishes`."""
+    """Publishes with versions of a clock; see `ime_live.feeds.pipeline.ingest.StatePublisher`."""
 
     def __init__(self, store: Store, clock: PlayedClock) -> None:
         self._store = store

@@ -126,7 +126,7 @@ class Supervisor:
                 env={k: v for k, v in _environment_of(child).items() if v is not None},
                 pass_fds=child.inherits,
                 start_new_session=True,
-                preexec_fn=ended_with(os.getpid()),
+                preexec_fn=die_with_parent(os.getpid()),
             )
         except OSError as error:  # usually no memory or no process is left
             return error.strerror or str(error)
@@ -176,7 +176,7 @@ def _is_stopped(pid: int) -> bool:
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
 
-def ended_with(parent: int, number: int = signal.SIGTERM) -> Callable[[], None] | None:
+def die_with_parent(parent: int, number: int = signal.SIGTERM) -> Callable[[], None] | None:
     """Return a function that makes the kernel signal a child when its parent dies; None elsewhere.
 
     Call it in the child between fork and exec. The parent is the thread that creates the child.

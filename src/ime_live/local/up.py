@@ -28,7 +28,7 @@ from ime_live.gateway.auth.keys import authenticator_from
 from ime_live.local.embedded import KeptValkey, kept_valkey
 from ime_live.local.supervisor import Child, Supervisor
 from ime_live.process.listener import bind
-from ime_live.process.reload import Reloader, tell_refusal
+from ime_live.process.reload import Reloader, log_refusal
 from ime_live.settings import (
     ENVIRONMENT_PREFIX,
     AuthMode,
@@ -51,7 +51,7 @@ log = structlog.get_logger()
 _SECRET: Final = "jwt-secret"  # noqa: S105 - a file's name
 _LIVE_FILE: Final = "live.env"
 _RELOADING: Final = frozenset({"feed", "bars", "gateway"})
-_LIVE: Final = tuple(each for each in options(UpSettings) if each.metadata["live"])
+_LIVE: Final = tuple(each for each in options(UpSettings) if each.metadata["reloadable"])
 """Options that a running process takes anew on SIGHUP."""
 
 _LOOK: Final = 0.1  # seconds between two looks at what the others are doing
@@ -106,7 +106,7 @@ def _reload(reloader: Reloader[UpSettings], data: Path, supervisor: Supervisor) 
     try:
         _write_live(reloaded.settings, data)
     except SettingsError as error:
-        tell_refusal(error)
+        log_refusal(error)
         return
     reloader.accept(reloaded)
     supervisor.send(signal.SIGHUP, _RELOADING)

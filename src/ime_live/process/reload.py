@@ -43,7 +43,7 @@ def compare(former: SettingsT, given: SettingsT) -> Reloaded[SettingsT]:
         for each in options(type(given))
         if getattr(given, each.name) != getattr(former, each.name)
     ]
-    live = [each for each in changed if each.metadata["live"]]
+    live = [each for each in changed if each.metadata["reloadable"]]
     return Reloaded(
         replace(former, **{each.name: getattr(given, each.name) for each in live}),
         tuple(_described(each, former, given) for each in live),
@@ -58,7 +58,7 @@ def _described(option: Field[Any], former: object, given: object) -> str:
     return f"{flag(option.name)} {before} -> {after}"
 
 
-def tell_refusal(error: SettingsError) -> None:
+def log_refusal(error: SettingsError) -> None:
     """Report in the log that settings cannot be used, and that the former ones stay in force."""
     log.error("settings cannot be reloaded; nothing has changed", error=str(error))
 
@@ -98,7 +98,7 @@ class Reloader(Generic[SettingsT]):
             reloaded = compare(self.settings, self._read())
             self._check(reloaded.settings)
         except SettingsError as error:
-            tell_refusal(error)
+            log_refusal(error)
             return None
         return reloaded
 

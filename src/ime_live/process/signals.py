@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# Everything else is imported where it is used: until `at_rest`, Ctrl-C shows a traceback.
+# Everything else is imported where it is used: until `reset`, Ctrl-C shows a traceback.
 
 STOP = (signal.SIGINT, signal.SIGTERM)
 
@@ -23,8 +23,8 @@ _BLOCKED = (signal.SIGINT, signal.SIGHUP, DRAIN)
 """Signals that must not reach a child process before it has its own handlers."""
 
 
-def at_rest() -> None:
-    """Let SIGINT end the process silently, and ignore SIGHUP and SIGUSR2 until `handled`."""
+def reset() -> None:
+    """Let SIGINT end the process silently, and ignore SIGHUP and SIGUSR2 until `handle`."""
     # A shell starts background processes with SIGINT ignored; that is kept.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -32,7 +32,7 @@ def at_rest() -> None:
     signal.signal(DRAIN, signal.SIG_IGN)
 
 
-def tell_of_hangup() -> None:
+def report_hangup() -> None:
     """Report an ignored SIGHUP in the log, or on standard error if there is no log."""
     import sys
 
@@ -46,10 +46,10 @@ def tell_of_hangup() -> None:
 
 
 @contextmanager
-def handled(
+def handle(
     stop: Callable[[signal.Signals], None],
     *,
-    hangup: Callable[[], None] = tell_of_hangup,
+    hangup: Callable[[], None] = report_hangup,
     drain: Callable[[], object] | None = None,
 ) -> Iterator[None]:
     """Handle signals in the running loop inside the block.
@@ -67,22 +67,22 @@ def handled(
     loop.add_signal_handler(signal.SIGHUP, hangup)
     if drain is not None:
         loop.add_signal_handler(DRAIN, drain)
-    # `blocked` keeps these signals back until a child process has come this far.
+    # `block` keeps these signals back until a child process has come this far.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
     try:
         yield
     finally:
         for number in (*STOP, signal.SIGHUP, DRAIN):
             loop.remove_signal_handler(number)
-        at_rest()
+        reset()
 
 
 @contextmanager
-def blocked() -> Iterator[None]:
+def block() -> Iterator[None]:
     """Hold signals back inside the block; child processes started in it inherit that.
 
     A terminal's Ctrl-C reaches all processes of a group, also one whose interpreter is just
-    starting and would show a traceback. It unblocks them in `handled`.
+    starting and would show a traceback. It unblocks them in `handle`.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
     try:

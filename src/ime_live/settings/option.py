@@ -21,10 +21,10 @@ def option(
     secret: bool = False,
     metavar: str = "",
     above: float | None = None,
-    least: float | None = None,
-    most: float | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
     former: str = "",
-    live: bool = False,
+    reloadable: bool = False,
 ) -> Any:  # noqa: ANN401 - a field of any type
     """Declare one option.
 
@@ -34,10 +34,10 @@ def option(
         secret: whether to keep the value out of all output.
         metavar: placeholder of the value in the help; empty takes it from the default's type.
         above: exclusive lower limit of a number; None for no limit.
-        least: inclusive lower limit of a number; None for no limit.
-        most: inclusive upper limit of a number; None for no limit.
+        minimum: inclusive lower limit of a number; None for no limit.
+        maximum: inclusive upper limit of a number; None for no limit.
         former: name before it was renamed; its flag and variable are still accepted.
-        live: whether a running program takes a new value when it reloads its settings.
+        reloadable: whether a running program takes a new value when it reloads its settings.
     """
     return field(
         default=default,
@@ -47,10 +47,10 @@ def option(
             "secret": secret,
             "metavar": metavar,
             "above": above,
-            "least": least,
-            "most": most,
+            "minimum": minimum,
+            "maximum": maximum,
             "former": former,
-            "live": live,
+            "reloadable": reloadable,
         },
     )
 
@@ -103,13 +103,13 @@ def _rule_of_type(default: object) -> Rule:
 def _fault_of_number(field: Field[Any], value: object) -> str | None:
     if not isinstance(value, int | float):
         return None
-    above, least, most = (field.metadata[name] for name in ("above", "least", "most"))
+    above, minimum, maximum = (field.metadata[name] for name in ("above", "minimum", "maximum"))
     if above is not None and value <= above:
         rule = f"above {above}"
-    elif least is not None and value < least:
-        rule = f"{least} or more"
-    elif most is not None and value > most:
-        rule = f"{most} or less"
+    elif minimum is not None and value < minimum:
+        rule = f"{minimum} or more"
+    elif maximum is not None and value > maximum:
+        rule = f"{maximum} or less"
     else:
         return None
     return f"{flag(field.name)} must be {rule}, got {value}"

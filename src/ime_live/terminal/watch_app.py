@@ -22,7 +22,7 @@ from ime_live.client.protocol.message import ConnectionEvent
 from ime_live.client.stream.stream import Stream
 from ime_live.errors import ImeLiveError
 from ime_live.market import Payload
-from ime_live.spelling import counted
+from ime_live.spelling import pluralize
 from ime_live.terminal.quote_list import COLUMNS, QuoteList, QuoteRow, number
 
 INTERVAL: Final = 0.2
@@ -223,7 +223,7 @@ class WatchApp(App[ImeLiveError | None]):
         else:
             text.append(f"not connected: {self._reason or 'lost'}", style="red")
         found = f"{len(self._shown)} of " if quotes.search else ""
-        text.append(f" · {found}{counted(len(quotes), 'contract')} · {quotes.rate:.0f}/s")
+        text.append(f" · {found}{pluralize(len(quotes), 'contract')} · {quotes.rate:.0f}/s")
         if quotes.lag is not None and quotes.lag < _OLD:
             text.append(f" · lag {quotes.lag * 1000:,.0f} ms")
         if quotes.unreadable:

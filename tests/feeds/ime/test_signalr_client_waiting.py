@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ime_live.feeds.ime.connection import IDLE_POLLS
-from ime_live.feeds.ime.signalr import MOST_SECONDS
+from ime_live.feeds.ime.signalr import MAX_SECONDS
 from ime_live.feeds.ime.signalr_client import SignalRClient
 from tests.feeds.ime.checks import TRANSPORTS
 from tests.feeds.ime.frames import future
@@ -68,7 +68,7 @@ async def test_retry_after_of_the_hub_is_limited(hub: Hub, said: str) -> None:
     hub.refuse("negotiate", Refusal.BUSY)
     hub.ask_to_wait(said)
     async with Waiting(hub, limit=1) as waiting:
-        assert waiting.waits == [MOST_SECONDS]
+        assert waiting.waits == [MAX_SECONDS]
 
 
 async def test_busy_server_is_asked_once_a_try_also_when_it_names_no_time(hub: Hub) -> None:

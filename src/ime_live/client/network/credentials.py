@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
 
-from ime_live.client.protocol.close_reason import may_pass
+from ime_live.client.protocol.close_reason import is_temporary
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import SettingsError
 
@@ -89,7 +89,7 @@ class Credentials:
         if self._source is not None:
             # Always, because a later call must not use the refused token.
             self._token = None
-        if may_pass(reason):
+        if is_temporary(reason):
             now = self._clock.monotonic()
             self._since = now if self._since is None else self._since
             self._times += 1

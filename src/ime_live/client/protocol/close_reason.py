@@ -157,7 +157,7 @@ def error_of_proxy(status: int) -> ImeLiveError | None:
     return None
 
 
-def may_pass(reason: str) -> bool:
+def is_temporary(reason: str) -> bool:
     """Return whether a token refused for ``reason``, or a new one, may be accepted soon.
 
     Clocks differ, and a cache of tokens may be behind.

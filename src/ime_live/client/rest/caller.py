@@ -17,7 +17,7 @@ from ime_live.client.protocol.close_reason import (
     advice,
     error_of_proxy,
     is_of_address,
-    may_pass,
+    is_temporary,
 )
 from ime_live.client.rest.http import CallError
 from ime_live.client.rest.pool import ConnectionPool
@@ -105,7 +105,7 @@ class Caller:
                 if response.status == 401:
                     worth = self._credentials.refused(headers, response.detail)
                     # A new token is tried once per call: the token may be good for other calls.
-                    if not worth or (renewed and not may_pass(response.detail)):
+                    if not worth or (renewed and not is_temporary(response.detail)):
                         raise error
                     if not renewed:
                         renewed = True

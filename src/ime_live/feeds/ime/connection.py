@@ -18,7 +18,7 @@ from ime_live.clock import Clock
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import Access
 from ime_live.feeds.ime.addresses import TIDS, Address, place
-from ime_live.feeds.ime.frame_source import HearDate
+from ime_live.feeds.ime.frame_source import OnDate
 from ime_live.feeds.ime.responses import (
     get,
     network_errors,
@@ -65,7 +65,7 @@ class ConnectionContext:
         *,
         clock: Clock,
         random: Callable[[], float],
-        hear_date: HearDate,
+        on_date: OnDate,
     ) -> None:
         """Create a context.
 
@@ -75,14 +75,14 @@ class ConnectionContext:
             client: of `access`, for as long as cookies are to be kept.
             clock: the machine's clock.
             random: a number from 0 to below 1.
-            hear_date: called with the ``Date`` of the answers to negotiate.
+            on_date: called with the ``Date`` of the answers to negotiate.
         """
         self.address = address
         self.access = access
         self.client = client
         self.clock = clock
         self.random = random
-        self.hear_date = hear_date
+        self.on_date = on_date
         self.greeted_at = float("-inf")
         """When the front page was last loaded for cookies."""
 

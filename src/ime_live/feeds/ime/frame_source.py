@@ -7,7 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-HearDate = Callable[[float, float, float], None]
+OnDate = Callable[[float, float, float], None]
 """Takes the ``Date`` of an answer, and when the request was sent and the answer received: all in
 seconds since the Unix epoch, the last two by the machine's clock."""
 

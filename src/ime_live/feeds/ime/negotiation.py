@@ -83,7 +83,7 @@ async def _ask(context: ConnectionContext, address: Address) -> Negotiation:
     sent = context.clock.time()
     body, headers = await get(context.client, url, context.access.timeout)
     if (date := date_of(headers)) is not None:
-        context.hear_date(date, sent, context.clock.time())
+        context.on_date(date, sent, context.clock.time())
     kind = headers.get("Content-Type", "")
     if body.lstrip()[:1] == b"<":  # a page, whatever its head says
         wait = retry_after(headers, context.clock.time())

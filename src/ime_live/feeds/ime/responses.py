@@ -28,7 +28,7 @@ from websockets.exceptions import (
 from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.pages import describe, printable
-from ime_live.feeds.ime.signalr import MOST_SECONDS
+from ime_live.feeds.ime.signalr import MAX_SECONDS
 
 MAX_RESPONSE: Final = 1024 * 1024
 """Bytes of the largest response to a call that is no frame; a real one has 400."""
@@ -44,7 +44,7 @@ class UnexpectedResponseError(FeedError):
     Attributes:
         status: HTTP status.
         page: whether the response is a web page.
-        retry_after: seconds to wait by the server's Retry-After, at most `MOST_SECONDS`; None
+        retry_after: seconds to wait by the server's Retry-After, at most `MAX_SECONDS`; None
             without that header.
     """
 
@@ -233,7 +233,7 @@ def date_of(headers: httpx.Headers) -> float | None:
 
 
 def retry_after(headers: httpx.Headers, now: float) -> float | None:
-    """Return the seconds of ``Retry-After``, up to `MOST_SECONDS`; None without it.
+    """Return the seconds of ``Retry-After``, up to `MAX_SECONDS`; None without it.
 
     Args:
         headers: with ``Retry-After`` as RFC 9110 has it, in seconds or as a date. A date counts
@@ -249,7 +249,7 @@ def retry_after(headers: httpx.Headers, now: float) -> float | None:
             return None
         date = date_of(headers)
         seconds = until - (now if date is None else date)
-    return min(max(0.0, seconds), MOST_SECONDS)
+    return min(max(0.0, seconds), MAX_SECONDS)
 
 
 _SECONDS: Final = re.compile(r"\d+(\.\d*)?", re.ASCII)

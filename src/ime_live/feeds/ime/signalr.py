@@ -19,7 +19,7 @@ from ime_live.feeds.ime.pages import describe, printable
 
 CLIENT_PROTOCOL: Final = "2.1"
 
-MOST_SECONDS: Final = 600.0
+MAX_SECONDS: Final = 600.0
 """The longest wait that a SignalR hub may ask for, so that no typing error is forever."""
 
 TRANSPORT_CONNECT_TIMEOUT: Final = 5.0
@@ -139,7 +139,7 @@ _decode_start = msgspec.json.Decoder(_Start).decode
 
 
 def read_negotiation(answer: bytes, content_type: str) -> Negotiation:
-    """Read the answer to negotiate; times are limited to `MOST_SECONDS`.
+    """Read the answer to negotiate; times are limited to `MAX_SECONDS`.
 
     Raises:
         FeedError: it is something else, or a refusal (``Error``); the text says what.
@@ -229,7 +229,7 @@ def _decode_leniently(frame: bytes, content_type: str, error: Exception) -> _Fra
 
 
 def _seconds(value: float) -> float:
-    return min(value, MOST_SECONDS) if value > 0 else 0.0  # NaN as well
+    return min(value, MAX_SECONDS) if value > 0 else 0.0  # NaN as well
 
 
 def _check(answer: bytes, content_type: str) -> None:

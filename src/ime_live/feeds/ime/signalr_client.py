@@ -20,7 +20,7 @@ from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import read_access
 from ime_live.feeds.ime.addresses import Address
 from ime_live.feeds.ime.connection import ConnectionContext, SignalRConnection
-from ime_live.feeds.ime.frame_source import ConnectionState, HearDate, ignore_date
+from ime_live.feeds.ime.frame_source import ConnectionState, OnDate, ignore_date
 from ime_live.feeds.ime.negotiation import negotiate
 from ime_live.feeds.ime.responses import UnexpectedResponseError, asked_to_wait, is_busy, within
 from ime_live.feeds.ime.signalr import TransportName, read_transports
@@ -44,7 +44,7 @@ class SignalRClient:
         *,
         clock: Clock = SYSTEM_CLOCK,
         random: Callable[[], float] = chance.random,
-        hear_date: HearDate = ignore_date,
+        on_date: OnDate = ignore_date,
     ) -> None:
         """Check the settings; `frames` connects.
 
@@ -52,7 +52,7 @@ class SignalRClient:
             settings: address of the SignalR hub, and how to reach it.
             clock: the machine's clock.
             random: returns a number from 0 to below 1.
-            hear_date: called with the times of the SignalR hub's answers.
+            on_date: called with the times of the SignalR hub's answers.
 
         Raises:
             SettingsError: the settings cannot be used.
@@ -63,7 +63,7 @@ class SignalRClient:
         self._access = read_access(settings, settings.base_url)
         self._clock = clock
         self._random = random
-        self._hear_date = hear_date
+        self._on_date = on_date
         self._backoff = Backoff(settings.max_reconnect_delay, random)
         self._host = urlsplit(settings.base_url).hostname
         self._connection_state = ConnectionState()
@@ -101,7 +101,7 @@ class SignalRClient:
                 client,
                 clock=self._clock,
                 random=self._random,
-                hear_date=self._hear_date,
+                on_date=self._on_date,
             )
             try:
                 while True:

@@ -14,7 +14,7 @@ import structlog
 from msgspec.structs import replace
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
-from ime_live.feeds.ime.frame_source import ConnectionState, HearDate, Source, ignore_date
+from ime_live.feeds.ime.frame_source import ConnectionState, OnDate, Source, ignore_date
 from ime_live.feeds.ime.polling import BoardPoller
 from ime_live.feeds.ime.signalr_client import SignalRClient
 from ime_live.settings import SignalRHubSettings
@@ -47,7 +47,7 @@ class ExchangeSource:
         poller: Source | None = None,
         stays_away: float = POLLED_AFTER,
         clock: Clock = SYSTEM_CLOCK,
-        hear_date: HearDate = ignore_date,
+        on_date: OnDate = ignore_date,
     ) -> None:
         """Check the settings; nothing is connected before `frames` is read.
 
@@ -58,12 +58,12 @@ class ExchangeSource:
             poller: the boards, if not of these settings.
             stays_away: seconds, see `POLLED_AFTER`.
             clock: the machine's clock.
-            hear_date: called with the times in the SignalR hub's answers.
+            on_date: called with the times in the SignalR hub's answers.
 
         Raises:
             SettingsError: it cannot work with these.
         """
-        self._hub = SignalRClient(settings, hear_date=hear_date) if hub is None else hub
+        self._hub = SignalRClient(settings, on_date=on_date) if hub is None else hub
         if poller is None:
             boards_of_rest = BoardPoller(settings, boards)
             polls = settings.polling_interval > 0 and boards_of_rest.useful

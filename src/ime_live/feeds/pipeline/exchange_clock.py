@@ -43,7 +43,7 @@ class ExchangeClock:
         self._zone = zone
         self.machine = machine
         self._by_date: float | None = None
-        """Difference of the exchange's time and the monotonic clock, from `hear_date`."""
+        """Difference of the exchange's time and the monotonic clock, from `note_date`."""
         self._by_board: float | None = None
         """The same from the clock board, if that shows that the machine's clock is wrong."""
         self._board: tuple[float, float] | None = None
@@ -62,7 +62,7 @@ class ExchangeClock:
         """Return the exchange's time as in its timestamps: wall clock of its zone, no offset."""
         return datetime.fromtimestamp(self.now(), self._zone).replace(tzinfo=None)
 
-    def hear_date(self, date: float, sent: float, received: float) -> None:
+    def note_date(self, date: float, sent: float, received: float) -> None:
         """Compare the clocks by a ``Date`` header. Times are in seconds since the Unix epoch.
 
         Args:
@@ -75,7 +75,7 @@ class ExchangeClock:
         wrong_by = least if least > 0 else min(most, 0.0)
         self._by_date = self.machine.time() + wrong_by - self.machine.monotonic()
 
-    def hear_board(self, exchange_time: datetime) -> None:
+    def note_board(self, exchange_time: datetime) -> None:
         """Compare the clocks by a clock board, in the wall clock of the zone."""
         at = exchange_time.replace(tzinfo=self._zone).timestamp()
         wall = self.machine.time()

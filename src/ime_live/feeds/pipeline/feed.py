@@ -214,7 +214,7 @@ class Feed:
             self._note_timestamp(board.method, board.pushed_at, latest)
         if frame.exchange_time is not None:
             self._note_timestamp(CLOCK, [frame.exchange_time], latest)
-            self._clock.hear_board(frame.exchange_time)
+            self._clock.note_board(frame.exchange_time)
         self._say_clock()
         for name in frame.unknown:
             self._once.info("unknown method of the SignalR hub; ignored", key=name, method=name)

@@ -20,10 +20,10 @@ from ime_live.feeds.boards.newest import LateRow, NewestBoards
 from ime_live.feeds.boards.rows import Quote
 from ime_live.market import Payload
 from ime_live.publisher import PublishResult
-from ime_live.spelling import counted
+from ime_live.spelling import pluralize
 
 
-class Publishes(Protocol):
+class StatePublisher(Protocol):
     """Interface of the publisher that an ingest uses."""
 
     async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[PublishResult]:
@@ -58,9 +58,9 @@ class Totals(Struct):
 
     def __str__(self) -> str:
         return (
-            f"{counted(self.frames, 'frame')}, {counted(self.rows, 'row')}: "
+            f"{pluralize(self.frames, 'frame')}, {pluralize(self.rows, 'row')}: "
             f"{self.published} published, {self.unchanged} unchanged, {self.refused} refused; "
-            f"{counted(self.bad_lines, 'bad line')}"
+            f"{pluralize(self.bad_lines, 'bad line')}"
         )
 
 
@@ -93,11 +93,11 @@ class Ingest:
     """Publishes the changes in frames.
 
     A frame is taken in two steps, of which a standby takes only the first: `note` its boards, and
-    `pass_on` the changes. `take` does both.
+    `publish_changes` the changes. `take` does both.
     """
 
     def __init__(
-        self, publisher: Publishes, register: Register, newest: NewestBoards | None = None
+        self, publisher: StatePublisher, register: Register, newest: NewestBoards | None = None
     ) -> None:
         """Create an ingest that has published nothing.
 
@@ -154,7 +154,7 @@ class Ingest:
             StoreError: the store cannot be reached. The next frames publish the changes.
         """
         refusal = self.note(frame)
-        return FrameRefusal(refusal.errors, refusal.late, await self.pass_on())
+        return FrameRefusal(refusal.errors, refusal.late, await self.publish_changes())
 
     def note(self, frame: Frame, latest: datetime | None = None) -> FrameRefusal:
         """Note the boards of a frame.
@@ -177,7 +177,7 @@ class Ingest:
         self._due_contracts |= changes.contracts
         return refusal
 
-    async def pass_on(self) -> tuple[PublishResult, ...]:
+    async def publish_changes(self) -> tuple[PublishResult, ...]:
         """Register and publish the changes that were noted.
 
         Returns:

@@ -120,7 +120,7 @@ class Leader:
             if self._begins:
                 self._begins = False
                 await self._take_over()
-            refused = await self._ingest.pass_on()
+            refused = await self._ingest.publish_changes()
             if self._clock.monotonic() >= self._confirm_at:
                 self._confirm_at = self._clock.monotonic() + _TICK
                 refused += await self._confirm()
@@ -131,7 +131,7 @@ class Leader:
             self._limited.warning(
                 "this feed is no longer the leader", key="fenced", error=str(error)
             )
-            self._leadership.fenced(error.token)
+            self._leadership.note_fenced(error.token)
             self._begins = True
         except StoreError as error:
             self._limited.warning("market data cannot be published", key="outage", error=str(error))

@@ -107,7 +107,7 @@ class Leadership:
                 self._until = float("-inf")
                 await self._leave()
 
-    def fenced(self, token: int) -> None:
+    def note_fenced(self, token: int) -> None:
         """Note that a write was refused because of a newer fencing token.
 
         This feed no longer leads, until it takes the lease again.
@@ -131,7 +131,7 @@ class Leadership:
             else:
                 self._until = float("-inf")
         except FencedError as error:
-            self.fenced(error.token)
+            self.note_fenced(error.token)
             return
         except StoreError as error:
             event = f"the {self._program}'s status cannot be written"

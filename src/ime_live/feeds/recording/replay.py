@@ -18,7 +18,7 @@ from ime_live.feeds.boards.field_map import BOARDS
 from ime_live.feeds.boards.frame import Frame
 from ime_live.feeds.boards.frame_reader import FrameReader
 from ime_live.feeds.boards.rows import DEFAULT_PRICE_LIMITS, PriceLimits
-from ime_live.feeds.pipeline.ingest import Ingest, Publishes, Register, Totals
+from ime_live.feeds.pipeline.ingest import Ingest, Register, StatePublisher, Totals
 from ime_live.feeds.recording.recording import read_recording
 from ime_live.log_limiter import LogLimiter, PlainLines
 from ime_live.timezones import TEHRAN, zone_of
@@ -36,7 +36,7 @@ PAUSE_BETWEEN_ROUNDS: Final = 1.0
 
 async def replay(
     files: Sequence[Path],
-    publisher: Publishes,
+    publisher: StatePublisher,
     register: Register,
     *,
     speed: float = 1.0,

@@ -13,7 +13,6 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Any, Final
 
 import hiredis
@@ -38,8 +37,6 @@ _limited: Final = LogLimiter(structlog.get_logger())
 # More connections would not make one server faster; a command waits if none is free.
 _MAX_CONNECTIONS: Final = 16
 
-# Without it, redis-py 8 reads its own version from the disk for each connection, which takes 1 ms.
-_NAMELESS: Final = {"driver_info": None} if find_spec("redis.driver_info") else {}
 
 _SILENCE: Final = 1.0
 """Seconds after which a check probes whether a silent server speaks another protocol."""
@@ -263,5 +260,4 @@ def _common(timeout: float) -> dict[str, Any]:
         "protocol": 2,
         "decode_responses": False,
         "retry": retry_once(),
-        **_NAMELESS,
     }
