@@ -1,1 +1,1 @@
-"""A running program: its signals, the port that it is bound to, and the reload of its settings."""
+"""A running program: its signals, its listening socket, and the reload of its settings."""

@@ -1,4 +1,4 @@
-"""Reload: read the settings of a running program again, and tell in the log what has changed."""
+"""Reload: read the settings of a running program again, and log the changes."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ class Reloaded(Struct, Generic[SettingsT], frozen=True):
     waiting: tuple[str, ...]
 
 
-def compare(former: SettingsT, given: SettingsT) -> Reloaded[SettingsT]:
+def compare(former: SettingsT, new: SettingsT) -> Reloaded[SettingsT]:
     """Return what changes if a program with the ``former`` settings is given others.
 
     Raises:
         SettingsError: the new values of the live options cannot be used with the other former ones.
     """
     changed = [
-        each
-        for each in options(type(given))
-        if getattr(given, each.name) != getattr(former, each.name)
+        option
+        for option in options(type(new))
+        if getattr(new, option.name) != getattr(former, option.name)
     ]
-    live = [each for each in changed if each.metadata["reloadable"]]
+    live = [option for option in changed if option.metadata["reloadable"]]
     return Reloaded(
-        replace(former, **{each.name: getattr(given, each.name) for each in live}),
-        tuple(_described(each, former, given) for each in live),
-        tuple(flag(each.name) for each in changed if each not in live),
+        replace(former, **{option.name: getattr(new, option.name) for option in live}),
+        tuple(_described(option, former, new) for option in live),
+        tuple(flag(option.name) for option in changed if option not in live),
     )
 
 
-def _described(option: Field[Any], former: object, given: object) -> str:
+def _described(option: Field[Any], former: object, new: object) -> str:
     if option.metadata["secret"]:
         return f"{flag(option.name)} (not shown)"
-    before, after = (str(getattr(each, option.name)) or "-" for each in (former, given))
+    before, after = (str(getattr(settings, option.name)) or "-" for settings in (former, new))
     return f"{flag(option.name)} {before} -> {after}"
 
 
@@ -81,7 +81,7 @@ class Reloader(Generic[SettingsT]):
         *,
         check: Callable[[SettingsT], object] = lambda _: None,
     ) -> None:
-        """Take note of the settings of the start.
+        """Create a reloader.
 
         Args:
             settings: the settings in force.
@@ -105,7 +105,7 @@ class Reloader(Generic[SettingsT]):
     def accept(self, reloaded: Reloaded[SettingsT]) -> None:
         """Note that these settings are in force; set the log's level, and log the changes."""
         former, self.settings = self.settings, reloaded.settings
-        # Lines about a change of the level are written by the more talkative of the two.
+        # Lines about a change of the level are written at the more verbose of the two levels.
         levels = list(LogLevel)
         level = min(former.log_level, self.settings.log_level, key=levels.index)
         configure_logging(replace(self.settings, log_level=level))

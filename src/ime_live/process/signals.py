@@ -1,9 +1,9 @@
-"""Signals: which ones stop a process, and how.
+"""Signal handling: stop, reload and drain a process.
 
 Ctrl-C must never show a traceback. So SIGINT has the system's default action, which ends a process
-silently, except while a loop runs that can stop cleanly. SIGHUP, by which service managers tell a
-program to reload its settings, ends none: one that cannot do so says that in its log. SIGUSR2 is
-ignored, except by a gateway, which it drains.
+silently, except while a loop runs that can stop cleanly. SIGHUP, with which service managers ask a
+program to reload its settings, never ends a process: a program that cannot reload logs that it is
+ignored. SIGUSR2 drains a gateway, and is ignored by other programs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 STOP = (signal.SIGINT, signal.SIGTERM)
 
 DRAIN = signal.SIGUSR2
-"""As for NATS; services of this kind often open their logs anew on SIGUSR1."""
+"""The same signal as for NATS. SIGUSR1 often means to reopen log files."""
 
 _BLOCKED = (signal.SIGINT, signal.SIGHUP, DRAIN)
 """Signals that must not reach a child process before it has its own handlers."""
@@ -38,11 +38,11 @@ def report_hangup() -> None:
 
     import structlog
 
-    said = "SIGHUP is ignored; settings are read at the start"
+    message = "SIGHUP is ignored; settings are read at the start"
     if structlog.is_configured():
-        structlog.get_logger().info(said)
+        structlog.get_logger().info(message)
     else:
-        print(said, file=sys.stderr)
+        print(message, file=sys.stderr)
 
 
 @contextmanager
@@ -81,8 +81,8 @@ def handle(
 def block() -> Iterator[None]:
     """Hold signals back inside the block; child processes started in it inherit that.
 
-    A terminal's Ctrl-C reaches all processes of a group, also one whose interpreter is just
-    starting and would show a traceback. It unblocks them in `handle`.
+    A terminal's Ctrl-C reaches all processes of a group, including a child whose interpreter is
+    still starting and would show a traceback. The child unblocks the signals in `handle`.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
     try:

@@ -82,7 +82,7 @@ class AuthSettings(JwtSettings):
         return bool(self.jwt_secret or self.jwt_secret_file or self.jwt_public_key or self.jwks)
 
     def faults(self) -> Iterator[str]:
-        """Return what is wrong with the values."""
+        """Yield an error message for each invalid value."""
         yield from super().faults()
         if self.auth is AuthMode.NONE:
             return

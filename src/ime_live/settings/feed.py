@@ -138,8 +138,8 @@ class FeedSettings(
 
     price_limits: str = option(
         "SIL=0.05, SAF=0.05",
-        "Allowed prices by the beginning of a contract's name: a fraction of the last settlement "
-        "(0.05 is 5 %), or a range [rials] such as SAFOR01=380000..410000. The longest match "
+        "Price limits by prefix of a contract's name: a fraction of the last settlement price "
+        "(0.05 is 5 %), or a range [rials] such as SAFOR01=380000..410000. The longest prefix "
         "applies; without a match there is no limit.",
         metavar="LIST",
         former="bands",

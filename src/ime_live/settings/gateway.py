@@ -24,8 +24,7 @@ class DrainSettings(Checked):
 
     pid_file: str = option(
         "",
-        "File that holds the process id of a running gateway, by which `drain` finds it; empty for "
-        "none.",
+        "File for the process id of the gateway, with which `drain` finds it; empty for none.",
         metavar="FILE",
     )
 
@@ -100,7 +99,8 @@ class GatewaySettings(LimitSettings, DrainSettings, StoreSettings, AuthSettings,
     )
     unsent_limit: int = option(
         16_384,
-        "Maximum of unsent data in that buffer [bytes] (TCP_NOTSENT_LOWAT); 0 leaves the default.",
+        "Maximum of unsent data in a client's send buffer [bytes] (TCP_NOTSENT_LOWAT); 0 leaves "
+        "the default.",
         minimum=0,
     )
     max_client_message: int = option(
@@ -149,7 +149,7 @@ class GatewaySettings(LimitSettings, DrainSettings, StoreSettings, AuthSettings,
     )
 
     def faults(self) -> Iterator[str]:
-        """Return what is wrong with the values."""
+        """Yield an error message for each invalid value."""
         yield from super().faults()
         if self.auth is AuthMode.NONE and not is_loopback(self.host):
             yield f"--host must be a loopback address with --auth none, got {self.host!r}"

@@ -11,13 +11,13 @@ from typing import Final
 from ime_live.settings.option import Checked, flag, option
 
 LOOPBACK: Final = "loopback"
-"""Word for the origins of all pages of this machine."""
+"""Value for the origins of all pages on this machine."""
 
 UNIX: Final = "unix"
-"""Word for a proxy that connects by a Unix socket."""
+"""Value for a proxy that connects over a Unix socket."""
 
 NO_PROXY: Final = "none"
-"""Word for clients that connect without a proxy."""
+"""Value for clients that connect without a proxy."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -57,9 +57,9 @@ class LimitSettings(Checked):
     )
     max_waiting: int = option(
         268_435_456,
-        "Maximum of unsent data for slow clients per worker [bytes]; above it, new streams are "
-        "refused, and the clients that have been slow for longest are disconnected. As much may "
-        "be held of incomplete requests; above it, large ones are refused. 0 sets no limit.",
+        "Maximum memory for unsent data of slow clients, and for incomplete requests, per worker "
+        "[bytes]; above it, new streams and large requests are refused, and the clients that have "
+        "been slow for longest are disconnected. 0 sets no limit.",
         minimum=0,
         reloadable=True,
     )
@@ -81,13 +81,13 @@ class LimitSettings(Checked):
     )
 
     def faults(self) -> Iterator[str]:
-        """Return what is wrong with the values."""
+        """Yield an error message for each invalid value."""
         yield from super().faults()
-        for each in split_list(self.trusted_proxies):
-            if each not in {UNIX, NO_PROXY} and _network_of(each) is None:
+        for proxy in split_list(self.trusted_proxies):
+            if proxy not in {UNIX, NO_PROXY} and _network_of(proxy) is None:
                 yield (
                     f"{flag('trusted_proxies')} must have an address or a network per proxy, as "
-                    f"10.0.0.0/8, or {UNIX} or {NO_PROXY}, got {each!r}"
+                    f"10.0.0.0/8, or {UNIX} or {NO_PROXY}, got {proxy!r}"
                 )
         if not split_list(self.stream_origins):
             yield f"{flag('stream_origins')} must have an origin, or * for all, got none"
@@ -96,8 +96,8 @@ class LimitSettings(Checked):
     @property
     def proxies(self) -> tuple[Network, ...]:
         """The networks of `trusted_proxies`."""
-        found = (_network_of(each) for each in split_list(self.trusted_proxies))
-        return tuple(each for each in found if each is not None)
+        networks = (_network_of(proxy) for proxy in split_list(self.trusted_proxies))
+        return tuple(network for network in networks if network is not None)
 
 
 def split_list(text: str) -> tuple[str, ...]:
@@ -106,11 +106,11 @@ def split_list(text: str) -> tuple[str, ...]:
     >>> split_list("a, b,")
     ('a', 'b')
     """
-    return tuple(each.strip() for each in text.split(",") if each.strip())
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def origin_faults(name: str, text: str) -> Iterator[str]:
-    """Return what is wrong with the list of origins in an option."""
+    """Yield an error message for each invalid origin in an option's list."""
     for origin in split_list(text):
         if origin not in {"*", LOOPBACK} and not _ORIGIN.fullmatch(origin):
             yield (
@@ -121,7 +121,7 @@ def origin_faults(name: str, text: str) -> Iterator[str]:
 
 def _network_of(text: str) -> Network | None:
     try:
-        # Of an address with bits of a host, such as 10.0.0.1/8, the network is meant.
+        # An address with host bits, such as 10.0.0.1/8, stands for its network.
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
         return None

@@ -13,7 +13,7 @@ from ime_live.settings.gateway import GatewaySettings
 from ime_live.settings.log import LogSettings
 from ime_live.settings.option import option, options
 
-_HELP = {each.name: each.metadata["help"] for each in options(GatewaySettings)}
+_HELP = {setting.name: setting.metadata["help"] for setting in options(GatewaySettings)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +35,12 @@ class DoctorSettings(UpSettings):
     """An installation to be checked; invalid values are reported instead of refused."""
 
     def faults(self) -> Iterator[str]:
-        """Return nothing: the checks report what is wrong."""
+        """Yield nothing: the checks report invalid values."""
         yield from ()
 
     def problems(self) -> list[str]:
         """Return the errors with which a gateway would refuse these values."""
-        values = {each.name: getattr(self, each.name) for each in fields(GatewaySettings)}
+        values = {setting.name: getattr(self, setting.name) for setting in fields(GatewaySettings)}
         try:
             GatewaySettings(**values)
         except SettingsError as error:

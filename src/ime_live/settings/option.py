@@ -59,25 +59,27 @@ class Checked:
     """Base of every settings class: checks types and numbers on creation."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, all of them in one error.
+        """Check all values, and report the invalid ones in one error.
 
         Raises:
-            SettingsError: the text says of each fault what must hold and what was given.
+            SettingsError: the text says for each invalid value what must hold and what was given.
         """
-        given = [
-            (each, getattr(self, each.name))
-            for each in fields(self)  # type: ignore[arg-type] # subclasses are dataclasses
+        values = [
+            (field, getattr(self, field.name))
+            for field in fields(self)  # type: ignore[arg-type] # subclasses are dataclasses
         ]
         # `faults` relies on the types.
-        faults = [fault for each, value in given if (fault := _fault_of_type(each, value))]
+        faults = [fault for field, value in values if (fault := _fault_of_type(field, value))]
         if faults := faults or list(self.faults()):
             raise SettingsError("; ".join(faults))
 
     def faults(self) -> Iterator[str]:
-        """Return what is wrong with the values; a subclass adds its own rules."""
-        for each in fields(self):  # type: ignore[arg-type] # subclasses are dataclasses
-            if fault := _fault_of_number(each, getattr(self, each.name)):
-                yield fault
+        """Yield an error message for each invalid value; a subclass adds its own rules."""
+        faults = (
+            _fault_of_number(field, getattr(self, field.name))
+            for field in fields(self)  # type: ignore[arg-type] # subclasses are dataclasses
+        )
+        yield from filter(None, faults)
 
 
 def _fault_of_type(field: Field[Any], value: object) -> str | None:
@@ -117,9 +119,9 @@ def _fault_of_number(field: Field[Any], value: object) -> str | None:
 
 def options(settings: type[Any]) -> tuple[Field[Any], ...]:
     """Return the options of a settings class: its own, then those of each base, as declared."""
-    found = {each.name: each for each in fields(settings)}
+    by_name = {field.name: field for field in fields(settings)}
     names = [name for base in settings.__mro__ for name in inspect.get_annotations(base)]
-    return tuple(found[name] for name in dict.fromkeys(names))
+    return tuple(by_name[name] for name in dict.fromkeys(names))
 
 
 def flag(name: str) -> str:
