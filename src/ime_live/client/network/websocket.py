@@ -1,4 +1,4 @@
-"""The WebSocket library: its handshake, its exceptions, and ports that speak another protocol.
+"""Connect with the WebSocket library, and map its exceptions to a `CloseReason`.
 
 A token is sent to the program's address only: redirects are not followed, and the library's log
 lines about headers are dropped. No reason quotes the address of a proxy, which may contain a
@@ -31,9 +31,9 @@ library_log = logging.getLogger("ime_live.client.websockets")
 library_log.setLevel(logging.INFO)
 library_log.addFilter(lambda record: record.levelno > logging.DEBUG)
 
-_OURS: Final = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA})
+_PROTOCOL_ERRORS: Final = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA})
 
-_LOOK: Final = 3.0  # seconds, unless the program allows less for connecting
+_SCHEME_TIMEOUT: Final = 3.0  # seconds, unless the program allows less for connecting
 
 
 class _ProxyConnection(library.HTTPProxyConnection):
@@ -46,7 +46,7 @@ class _ProxyConnection(library.HTTPProxyConnection):
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the library's
-        """Create it as the library does; an unused answer is not an error."""
+        """Create the connection as the library does; an unused answer is not an error."""
         super().__init__(*arguments, **options)
         self.response.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
 
@@ -68,7 +68,7 @@ class Connect(library.connect):
         return exc
 
 
-async def look_closer(
+async def check_scheme(
     service: Service,
     proxy: Proxy,
     reason: CloseReason,
@@ -103,7 +103,7 @@ async def look_closer(
         async with Connect(
             other.named("ws", "/"),
             proxy=proxy_for(proxy, service, "ws"),
-            open_timeout=min(open_timeout, _LOOK),
+            open_timeout=min(open_timeout, _SCHEME_TIMEOUT),
             close_timeout=0,
             logger=library_log,
             **secure,
@@ -159,7 +159,7 @@ def _of_close(error: ends.ConnectionClosed) -> CloseReason:
     if error.sent is None:
         return CloseReason("connection lost")
     code, reason = error.sent.code, error.sent.reason
-    if code in _OURS:
+    if code in _PROTOCOL_ERRORS:
         return CloseReason(
             reason, ServiceError(f"the service must keep to RFC 6455, but: {reason}")
         )

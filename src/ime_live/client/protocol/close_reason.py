@@ -1,4 +1,4 @@
-"""Close reasons: what close codes, their texts and HTTP statuses mean for the client."""
+"""Close reasons: map close codes, their texts and HTTP statuses to errors of the client."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def error_of_status(
     Args:
         status: HTTP status of the answer.
         address: address of the service, for messages.
-        location: target of a redirect; None if it is none.
+        location: target of a redirect; None if the answer is not one.
     """
     if status in {401, 403}:
         return AuthenticationError(
