@@ -142,7 +142,7 @@ async def test_contract_that_vanishes_is_marked_and_its_return_too(
 
 
 async def test_contract_known_from_before_can_vanish_too(ingest: Ingest, passed: Passed) -> None:
-    ingest.know(
+    ingest.restore(
         [
             Contract(contract_id="7", contract_name="Old", market=Market.FUTURES, board=BOARD),
             Contract(contract_id="8", contract_name="Other", board="updateCDCMarketsInfo"),

@@ -1,4 +1,4 @@
-"""Exchange clock: the time at the exchange, even if this machine's clock is wrong.
+"""Exchange clock: tell the time at the exchange, even if this machine's clock is wrong.
 
 The machine's clock counts as right unless the exchange shows otherwise: by the ``Date`` header of
 its answer to negotiate, or by its clock board. The board alone is weaker evidence, because it
@@ -29,8 +29,8 @@ class ExchangeClock:
     """Corrects this machine's clock by the times that the exchange sends.
 
     Attributes:
-        machine: this machine's clock. The exchange's time continues by its monotonic one, so that
-            a corrected machine's clock counts at once.
+        machine: this machine's clock. The exchange's time follows its monotonic clock, so that a
+            correction of the machine's clock takes effect at once.
     """
 
     def __init__(self, zone: ZoneInfo, machine: Clock) -> None:
@@ -70,7 +70,7 @@ class ExchangeClock:
             sent: when the request was sent, by the machine's clock.
             received: when the answer arrived, by the machine's clock.
         """
-        # The answer was made between the two, and within a second after the header's time.
+        # The answer was created between the two, and less than a second after the header's time.
         least, most = date - received, date + 1.0 - sent
         wrong_by = least if least > 0 else min(most, 0.0)
         self._by_date = self.machine.time() + wrong_by - self.machine.monotonic()
