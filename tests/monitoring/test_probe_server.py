@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
-from ime_live.monitoring.probe_server import LONGEST_HEAD, MOST_CONNECTIONS, ProbeServer
+from ime_live.monitoring.probe_server import MAX_CONNECTIONS, MAX_HEAD, ProbeServer
 from ime_live.process.listener import bind
 
 PATIENCE = 20.0
@@ -134,13 +134,13 @@ async def test_request_may_come_in_pieces() -> None:
 
 async def test_request_that_is_too_long_is_refused() -> None:
     async with served() as port:
-        answer = await port.send(b"GET /" + b"a" * 2 * LONGEST_HEAD)
+        answer = await port.send(b"GET /" + b"a" * 2 * MAX_HEAD)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")
 
 
 async def test_clients_that_hang_lose_their_place() -> None:
     async with served(timeout=0.2) as port:
-        silent = [await port.connect() for _ in range(MOST_CONNECTIONS)]
+        silent = [await port.connect() for _ in range(MAX_CONNECTIONS)]
         for reader, _ in silent:
             with pytest.raises((ConnectionError, EOFError)):
                 await asyncio.wait_for(reader.readexactly(1), PATIENCE)
@@ -151,7 +151,7 @@ async def test_clients_that_hang_lose_their_place() -> None:
 
 async def test_connections_above_the_limit_are_closed_at_once() -> None:
     async with served() as port:
-        silent = [await port.connect() for _ in range(MOST_CONNECTIONS)]
+        silent = [await port.connect() for _ in range(MAX_CONNECTIONS)]
         assert await port.send(GET) == b""
         silent[0][1].close()  # there is a place again
         async with asyncio.timeout(PATIENCE):

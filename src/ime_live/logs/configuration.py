@@ -42,7 +42,7 @@ _NEEDS_QUOTES: Final = frozenset(' "=')
 
 
 _writer: LogWriter | None = None
-"""Of this process, once its logging is set up."""
+"""The log writer of this process; None before `configure_logging`."""
 
 
 def configure_logging(settings: LogSettings) -> None:
@@ -57,7 +57,7 @@ def configure_logging(settings: LogSettings) -> None:
         _Stamper(),
         _rendered(settings.log_format),
     ]
-    # Straight to the writer: by way of the standard library a line costs twice as much, and each
+    # Directly to the writer: through the standard library a line costs twice as much, and each
     # connection writes two.
     structlog.configure(
         processors=processors,
@@ -85,10 +85,7 @@ def configure_logging(settings: LogSettings) -> None:
 
 
 def write_line(line: str) -> None:
-    """Write a plain line, in order with the log lines.
-
-    After `configure_logging`.
-    """
+    """Write a plain line, in order with the log lines; call `configure_logging` before."""
     if _writer is not None:
         _writer.write(line)
 
@@ -99,7 +96,7 @@ def lines_dropped() -> int:
 
 
 def _standard_error() -> int:
-    """Return its descriptor; an invalid one if the process was started without it."""
+    """Return the descriptor of standard error; an invalid one if the process has none."""
     try:
         return sys.stderr.fileno()
     except (AttributeError, OSError, ValueError):

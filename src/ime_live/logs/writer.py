@@ -24,18 +24,18 @@ from ime_live.clock import SYSTEM_CLOCK
 CAPACITY: Final = 10_000
 """Lines that may wait; some 3 MB."""
 
-_LONGEST_LINE: Final = 65_536  # characters; longer than any traceback
+_MAX_LINE: Final = 65_536  # characters; longer than any traceback
 
-# Seconds after the first line in which others join it: one wake-up of the thread, which costs the
-# other threads more than a line does, is enough for all of them.
+# Seconds for which the thread collects lines after the first one: a wake-up of the thread costs the
+# other threads more than a line does.
 _GATHER: Final = 0.005
 
 # A write of whole lines up to this size is not mixed with those of other processes.
 _CHUNK: Final = select.PIPE_BUF
 
-# Seconds that the last lines of the process get, without progress and altogether.
+# Seconds for the last lines of the process: without progress, and in all.
 _PATIENCE: Final = 0.25
-_LONGEST_FLUSH: Final = 2.0
+_MAX_FLUSH: Final = 2.0
 
 
 class LogWriter:
@@ -47,11 +47,11 @@ class LogWriter:
     """
 
     def __init__(self, file: int, *, capacity: int = CAPACITY) -> None:
-        """Make a writer; its thread starts with the first line, and again in a forked process.
+        """Create a writer; its thread starts with the first line, and again in a forked process.
 
         Args:
-            file: its number; while it is not open, all lines are dropped.
-            capacity: lines that may wait.
+            file: descriptor of the file; while it is not open, all lines are dropped.
+            capacity: maximum number of waiting lines.
         """
         self.dropped = 0
         self._file = file
@@ -65,13 +65,13 @@ class LogWriter:
         self._queue: SimpleQueue[str | threading.Event] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._done = 0
-        """Lines written or given up."""
+        """Number of lines that were written or dropped."""
         self._torn = False
         """Whether the file ends within a line."""
         self._hurry = False
 
     def write(self, line: str) -> None:
-        """Write a line, without its end, soon; or count it as dropped."""
+        """Queue a line without its end, or count it as dropped."""
         # At the end of the interpreter no thread begins, and starting one waits forever.
         late = self._thread is None and sys.is_finalizing()
         if late or self._queue.qsize() >= self._capacity:
@@ -92,21 +92,21 @@ class LogWriter:
         """Wait until all lines are written, while there is progress, at most two seconds.
 
         Returns:
-            Whether none does.
+            Whether all lines were written.
         """
         if self._thread is None:
             return self._queue.empty()
-        written = threading.Event()
+        done = threading.Event()
         self._hurry = True
-        self._queue.put(written)
-        end = SYSTEM_CLOCK.monotonic() + _LONGEST_FLUSH
+        self._queue.put(done)
+        end = SYSTEM_CLOCK.monotonic() + _MAX_FLUSH
         before = -1
         while self._done != before and SYSTEM_CLOCK.monotonic() < end:
             before = self._done
-            if written.wait(_PATIENCE):
+            if done.wait(_PATIENCE):
                 break
         self._hurry = False
-        return written.is_set()
+        return done.is_set()
 
     # In the thread
 
@@ -123,7 +123,7 @@ class LogWriter:
                     lines, size = [], 0
                     item.set()
                     continue
-                line = item[:_LONGEST_LINE].encode("utf-8", "backslashreplace") + b"\n"
+                line = item[:_MAX_LINE].encode("utf-8", "backslashreplace") + b"\n"
                 if size + len(line) > _CHUNK:
                     self._put_out(lines)
                     lines, size = [], 0
@@ -149,7 +149,7 @@ class LogWriter:
             while sent < len(data):
                 sent += self._write_some(data[sent:])
         except OSError:
-            pass  # its reader has gone or its disk is full, perhaps temporarily
+            pass  # the reader has closed the pipe or the disk is full, perhaps temporarily
         ends = list(accumulate(map(len, lines)))
         self.dropped += sum(end > sent for end in ends)
         if sent:
@@ -160,7 +160,7 @@ class LogWriter:
         while True:
             try:
                 return os.write(self._file, data)
-            except BlockingIOError:  # another process has made it so; it is one file for both
+            except BlockingIOError:  # another process has made the shared file non-blocking
                 poll = select.poll()
                 poll.register(self._file, select.POLLOUT)
                 poll.poll()

@@ -1,1 +1,1 @@
-"""The metrics that all programs have, and the port of programs without clients."""
+"""Metrics that all programs have, and the port for probes and metrics of feed and bars."""

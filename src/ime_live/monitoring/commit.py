@@ -39,7 +39,7 @@ def checkout_commit(root: Path) -> str:
     if not (root / ".git").exists():
         return ""
     # Variables that git sets for its hooks name the repository that runs the hook.
-    kept = {
+    environment = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("GIT_") or name.startswith("GIT_CONFIG")
@@ -51,7 +51,7 @@ def checkout_commit(root: Path) -> str:
             capture_output=True,
             check=True,
             encoding="ascii",
-            env=kept | {"GIT_CEILING_DIRECTORIES": str(root.resolve().parent)},
+            env=environment | {"GIT_CEILING_DIRECTORIES": str(root.resolve().parent)},
             timeout=_PATIENCE,
         )
     except (OSError, ValueError, subprocess.SubprocessError):

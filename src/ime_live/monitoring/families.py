@@ -1,4 +1,4 @@
-"""Make metrics at a scrape, of numbers that a program has anyway."""
+"""Create metrics at each scrape, from numbers that a program has anyway."""
 
 from __future__ import annotations
 

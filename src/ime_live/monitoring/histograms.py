@@ -20,13 +20,13 @@ class SecondsHistogram:
     def __init__(
         self, name: str, text: str, *labels: str, registry: CollectorRegistry | None
     ) -> None:
-        """Make an empty histogram.
+        """Create an empty histogram.
 
         Args:
-            name: of the metric, with its unit.
+            name: name of the metric, with its unit.
             text: its help.
             labels: names of its labels.
-            registry: takes the metric; None in multiprocess mode.
+            registry: registry of the metric; None in multiprocess mode.
         """
         self._exported = _Exported(name, text, labels, registry=registry, buckets=BUCKETS)
         self._counts: dict[tuple[str, ...], list[int]] = {}
@@ -58,7 +58,7 @@ class _Exported(Histogram):
         """Add observations.
 
         Args:
-            counts: of each bucket, the one without a limit at the end.
+            counts: one per bucket; the last bucket has no limit.
             total: the sum of all values.
         """
         self._sum.inc(total)

@@ -1,4 +1,4 @@
-"""Monitor: show the metrics of a program without clients on a port of its own."""
+"""Monitor: serve the metrics of the feed or the bars on a port of their own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ime_live.monitoring.program_metrics import ProgramMetrics
 
 
 class Monitored(Protocol):
-    """A program that can be asked how it is."""
+    """Interface of a program that is monitored."""
 
     def not_ready(self) -> str | None:
         """Return why the program does not do its work now; None if it does."""
@@ -27,10 +27,10 @@ class Monitored(Protocol):
 
 
 class Monitor:
-    """The metrics of a program, and those that every program has."""
+    """Serves the metrics of a program, with those that every program has."""
 
     def __init__(self, program: Monitored) -> None:
-        """Make a monitor of a program."""
+        """Create a monitor of a program."""
         self._registry = CollectorRegistry()
         self._registry.register(program)
         self._own = ProgramMetrics(self._registry, "version", "commit")

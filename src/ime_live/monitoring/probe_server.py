@@ -1,7 +1,7 @@
 """Probe server: answer ``/health``, ``/ready`` and ``/metrics`` of a program without clients.
 
-It must never harm its program. A connection has a few seconds for one small request, and there are
-few connections at a time; further ones are closed at once.
+It must not disturb its program. A connection has a few seconds for one small request, and the
+number of connections is limited; further ones are closed at once.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ log = structlog.get_logger()
 TIMEOUT: Final = 5.0
 """Seconds from the beginning of a connection to its end."""
 
-MOST_CONNECTIONS: Final = 16
+MAX_CONNECTIONS: Final = 16
 """Connections at a time; a scrape needs one for some milliseconds."""
 
-LONGEST_HEAD: Final = 8_192
+MAX_HEAD: Final = 8_192
 """Largest request line with headers [bytes]."""
 
 _JSON: Final = "application/json"
@@ -44,10 +44,10 @@ class ProbeServer:
     def __init__(
         self, not_ready: NotReady, exposition: Callable[[], bytes], *, timeout: float = TIMEOUT
     ) -> None:
-        """Make a server.
+        """Create a server.
 
         Args:
-            not_ready: says why the program is not ready.
+            not_ready: returns why the program is not ready; None if it is.
             exposition: returns the metrics in Prometheus's text format.
             timeout: seconds that a connection may take.
         """
@@ -60,7 +60,7 @@ class ProbeServer:
     @asynccontextmanager
     async def serving(self, listener: socket.socket) -> AsyncIterator[None]:
         """Serve on a bound socket inside the block."""
-        server = await asyncio.start_server(self._connect, sock=listener, limit=LONGEST_HEAD)
+        server = await asyncio.start_server(self._connect, sock=listener, limit=MAX_HEAD)
         host, port = listener.getsockname()[:2]
         log.info("listening", host=host, port=port, paths="/health,/ready,/metrics")
         try:
@@ -71,7 +71,7 @@ class ProbeServer:
                 writer.transport.abort()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._writers) >= MOST_CONNECTIONS:
+        if len(self._writers) >= MAX_CONNECTIONS:
             writer.transport.abort()
             return
         self._writers.add(writer)

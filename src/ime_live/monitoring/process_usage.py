@@ -1,4 +1,4 @@
-"""CPU, memory and open files of this process, under the names that all Prometheus clients have.
+"""CPU, memory and open files of this process, under the names that all Prometheus clients use.
 
 prometheus-client's own collector of these metrics does not work with several workers.
 """
@@ -25,10 +25,10 @@ class ProcessUsage:
     """
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
-        """Make the metrics.
+        """Create the metrics.
 
         Args:
-            registry: takes them; None in multiprocess mode.
+            registry: registry of the metrics; None in multiprocess mode.
         """
 
         def gauge(name: str, text: str, mode: Literal["livesum", "livemin"] = "livesum") -> Gauge:

@@ -24,10 +24,10 @@ class ProgramMetrics:
     def __init__(
         self, registry: CollectorRegistry | None, *build: str, clock: Clock = SYSTEM_CLOCK
     ) -> None:
-        """Make metrics at zero.
+        """Create the metrics.
 
         Args:
-            registry: takes them; None in multiprocess mode.
+            registry: registry of the metrics; None in multiprocess mode.
             build: names of the labels of the build.
             clock: the machine's clock.
         """

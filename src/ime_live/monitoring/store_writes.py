@@ -18,7 +18,7 @@ class StoreWrites:
     """Counts the writes of a program that may lead."""
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
-        """Start at zero; the clock is the machine's."""
+        """Create the metrics; ``clock`` is the machine's clock."""
         self._clock = clock
         self._registry = CollectorRegistry()
         self._seconds = SecondsHistogram(
@@ -31,7 +31,7 @@ class StoreWrites:
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """Measure the write in the block; its errors pass on."""
+        """Measure the write in the block, and count its failure."""
         begin = self._clock.monotonic()
         try:
             yield
