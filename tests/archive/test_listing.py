@@ -118,7 +118,9 @@ async def test_unknown_names_are_an_error_that_lists_them() -> None:
 
 
 async def test_name_that_is_gone_later_is_left_out() -> None:
-    found = await read_listing(CLIENT, RecordingSelection(names=("X", "GCC1")), known=["2", "9"])
+    found = await read_listing(
+        CLIENT, RecordingSelection(names=("X", "GCC1")), known_ids=["2", "9"]
+    )
     assert found.keys() == {"2"}
 
 

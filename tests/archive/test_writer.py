@@ -219,7 +219,10 @@ def test_removed_file_is_created_again(tmp_path: Path) -> None:
     ["", "2026-05-23", "2026-02-30T10:00:00.000001", "../../etc/x", "20260523T100000.0000001234"],
 )
 def test_malformed_timestamp_is_refused(tmp_path: Path, timestamp: str) -> None:
-    with ArchiveWriter(tmp_path) as writer, pytest.raises(FeedError, match="a timestamp must be"):
+    with (
+        ArchiveWriter(tmp_path) as writer,
+        pytest.raises(FeedError, match="a recorded timestamp must have"),
+    ):
         writer.take("1", timestamp, b"{}")
     assert [each.name for each in tmp_path.iterdir()] == [".lock"]
 
