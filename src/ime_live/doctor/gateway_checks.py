@@ -31,7 +31,7 @@ from ime_live.errors import (
 )
 
 _WAIT: Final = 6.0
-"""Seconds to wait for what an unhindered connection brings at once."""
+"""Seconds to wait for an answer that normally arrives at once."""
 
 _REFUSAL: Final = 1.0  # seconds within which a refusal follows the handshake
 
@@ -71,7 +71,7 @@ class CheckedGateway:
         """Make a call, without a token.
 
         Raises:
-            ServiceError: there is no answer.
+            ServiceError: the gateway does not answer.
         """
         url = self.service.call(path, ())
         try:
@@ -136,11 +136,11 @@ async def tls(context: CheckedGateway) -> list[Finding]:
 async def ready(context: CheckedGateway) -> list[Finding]:
     """Is it a gateway, and ready?"""
     answer = await context.get("/ready")
-    found = []
+    findings = []
     with suppress(KeyError, ValueError, TypeError):
         at = parsedate_to_datetime(answer.headers["date"]).timestamp()
         if abs(ahead := at - SYSTEM_CLOCK.time()) > _SKEW:
-            found.append(
+            findings.append(
                 warning(
                     f"its clock differs from this machine's by {ahead:+.0f} s",
                     "synchronise both, as by chrony",
@@ -149,19 +149,19 @@ async def ready(context: CheckedGateway) -> list[Finding]:
     report = _object(answer)
     if "ready" not in report:
         return [
-            *found,
+            *findings,
             warning(
                 f"/ready was answered with {answer.status_code}, not by a gateway",
                 "fine if the proxy passes on /live/ and /static/ only; else check the path prefix",
             ),
         ]
     if not report["ready"]:
-        return [*found, failed(f"not ready: {report.get('reason')}", "see the gateway's log")]
+        return [*findings, failed(f"not ready: {report.get('reason')}", "see the gateway's log")]
     text = f"ready, {report.get('contracts')} contracts, {report.get('connections')} streams"
     feed = report.get("feed")
     if feed in ("down", "stale"):
-        found.append(warning(f"the feed is {feed}", "see ime-live doctor on its machine"))
-    return [ok(f"{text}, feed {feed or 'none'}"), *found]
+        findings.append(warning(f"the feed is {feed}", "see ime-live doctor on its machine"))
+    return [ok(f"{text}, feed {feed or 'none'}"), *findings]
 
 
 def _object(answer: httpx.Response) -> dict[str, object]:
@@ -177,17 +177,17 @@ async def rest(context: CheckedGateway) -> list[Finding]:
     async with AsyncClient(context.url, token=context.token, tries=1) as client:
         try:
             for market in Market:
-                if found := await client.search(market, ""):
-                    context.contract = found[0].contract_name
+                if contracts := await client.search(market, ""):
+                    context.contract = contracts[0].contract_name
                     break
             if context.contract is None:
                 return [warning("answered, but no market has a contract", "is a feed running?")]
             await client.snapshot([context.contract])
         except AuthenticationError as error:
-            given = "the token is refused" if context.token else "a token is asked for"
+            problem = "the token is refused" if context.token else "a token is asked for"
             return [
                 failed(
-                    f"{given}: {error}",
+                    f"{problem}: {error}",
                     "give one by --token or IME_LIVE_TOKEN; see why: ime-live token inspect TOKEN",
                 )
             ]
@@ -198,11 +198,11 @@ async def rest(context: CheckedGateway) -> list[Finding]:
 
 async def websocket(context: CheckedGateway) -> list[Finding]:
     """Can a WebSocket connect?"""
-    made: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    connected: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def note(event: ConnectionEvent) -> None:
-        if not made.done():
-            made.set_result("" if event.connected else event.reason)
+        if not connected.done():
+            connected.set_result("" if event.connected else event.reason)
 
     names = [context.contract or "*"]
     async with connect(
@@ -210,12 +210,12 @@ async def websocket(context: CheckedGateway) -> list[Finding]:
     ) as stream:
         reading = asyncio.ensure_future(anext(stream))
         try:
-            either: set[asyncio.Future[Any]] = {reading, made}
+            either: set[asyncio.Future[Any]] = {reading, connected}
             await asyncio.wait(either, timeout=_WAIT, return_when=asyncio.FIRST_COMPLETED)
             # A refusal follows the handshake, as only then a client sees its reason.
             await asyncio.wait({reading}, timeout=_REFUSAL)
             error = reading.exception() if reading.done() else None
-            reason = made.result() if made.done() else f"no answer within {_WAIT:g} s"
+            reason = connected.result() if connected.done() else f"no answer within {_WAIT:g} s"
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
@@ -259,13 +259,13 @@ async def host_header(context: CheckedGateway) -> list[Finding]:
     servers = _object(answer).get("servers")
     if answer.status_code != httpx.codes.OK or not isinstance(servers, dict):
         return [ok("not known: the API documents are not served")]
-    hosts = {str(each.get("host")) for each in servers.values() if isinstance(each, dict)}
-    wanted = context.service.place
-    if wanted in hosts:
-        return [ok(f"the API documents name {wanted}")]
+    hosts = {str(server.get("host")) for server in servers.values() if isinstance(server, dict)}
+    place = context.service.place
+    if place in hosts:
+        return [ok(f"the API documents name {place}")]
     return [
         warning(
-            f"the API documents name {', '.join(sorted(hosts))}, and not {wanted}",
+            f"the API documents name {', '.join(sorted(hosts))}, and not {place}",
             "proxy_set_header Host $http_host; or start the gateway with --public-url",
         )
     ]

@@ -19,7 +19,7 @@ from ime_live.spelling import pluralize
 
 _decode = msgspec.json.Decoder().decode
 
-_MOST_NAMED: Final = 6
+_MAX_NAMED: Final = 6
 """Fields that are named one by one; a message with nothing right has forty."""
 
 _UNITS: Final = (
@@ -38,8 +38,8 @@ class Review(Struct, frozen=True, kw_only=True):
     Attributes:
         version: microseconds since the Unix epoch; None without a version that can be read.
         payload: the market data; None if gateways cannot read the message.
-        faults: why gateways drop the message, or take it for another than it is.
-        notes: what is worth a thought, although the message is sent to clients.
+        faults: why gateways drop the message, or misread its version.
+        notes: possible mistakes, although gateways send the message to clients.
     """
 
     version: int | None = None
@@ -61,26 +61,26 @@ class PublicationReviewer:
         self._last: int | None = None
         self._data: Payload | None = None
 
-    def know(self, version: int, data: Payload | None = None) -> None:
+    def note_state(self, version: int, data: Payload | None = None) -> None:
         """Note a state that gateways already have, such as the stored one."""
         if self._last is None or version > self._last:
             self._last, self._data = version, data
 
-    def review(self, raw: bytes, now: int) -> Review:
+    def review(self, message: bytes, now: int) -> Review:
         """Return the review of a message.
 
         Args:
-            raw: the message.
+            message: the message.
             now: microseconds since the Unix epoch, when it arrived.
         """
         try:
-            decoded = _decode(raw)
+            decoded = _decode(message)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             return Review(faults=(f"the message must be JSON in UTF-8: {error}",))
         faults = list(_faults_of(decoded, now))
         notes = list(_notes_of(decoded))
         try:
-            version, payload = read_publication(raw, now)
+            version, payload = read_publication(message, now)
         except PayloadError as error:
             return Review(faults=tuple(faults or [str(error)]), notes=tuple(notes))
         if faults:  # a version in another unit, which gateways take for one of 1970
@@ -176,19 +176,21 @@ def _notes_of(message: object) -> Iterator[str]:
 
 
 def _some(texts: list[str]) -> Iterator[str]:
-    yield from texts[:_MOST_NAMED]
-    if len(texts) > _MOST_NAMED:
-        yield f"and {pluralize(len(texts) - _MOST_NAMED, 'more field')}"
+    yield from texts[:_MAX_NAMED]
+    if len(texts) > _MAX_NAMED:
+        yield f"and {pluralize(len(texts) - _MAX_NAMED, 'more field')}"
 
 
 def _named(fields: list[str]) -> str:
-    more = len(fields) - _MOST_NAMED
-    return ", ".join(fields[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(fields) - _MAX_NAMED
+    return ", ".join(fields[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _fields(kind: type[Struct]) -> Mapping[str, Any]:
     hints = get_type_hints(kind)
-    return {each.encode_name: hints[each.name] for each in msgspec.structs.fields(kind)}
+    return {
+        attribute.encode_name: hints[attribute.name] for attribute in msgspec.structs.fields(kind)
+    }
 
 
 def _is_struct(kind: object) -> bool:
@@ -228,7 +230,7 @@ def _unknown(data: Mapping[str, Any], kind: type[Struct], path: str) -> Iterator
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1)
             hint = f"; {near[0]} may be meant" if near else ""
-            yield f"{path}{name:.40} is no documented field, and does not reach clients{hint}"
+            yield f"{path}{name:.40} is not a documented field, and does not reach clients{hint}"
         elif _is_struct(fields[name]) and isinstance(value, dict):
             yield from _unknown(value, fields[name], f"{path}{name}.")
 
