@@ -115,7 +115,7 @@ class Replayed:
 
         Args:
             files: recordings of frames.
-            speed: 2 is twice as fast as recorded, 0 without waits.
+            speed: 2 is twice as fast as recorded; 0 never waits.
 
         Raises:
             SettingsError: there are no contracts, or a file cannot be read.
@@ -167,7 +167,7 @@ class Played:
 
         Args:
             source: a file, or a folder of files.
-            speed: 2 is twice as fast as recorded, 0 without waits.
+            speed: 2 is twice as fast as recorded; 0 never waits.
             wait: whether it begins with the first stream.
 
         Raises:
@@ -194,7 +194,7 @@ class Played:
         self.clock.start()
         async with Store(settings) as store:
             await self._playback.play(store, self.clock, on_gap)
-        # Clients keep the last states; the feed's state tells them that no other one comes.
+        # Clients keep the last states; the feed's state shows that no others will arrive.
         self.state = FeedState.CLOSED
         log.info("the recording has ended; its last states are served until Ctrl-C")
 
