@@ -68,7 +68,7 @@ def test_second_import_renames_a_contract(
     done = ime_live("contracts", "import", "b.json")
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
-        "b.json: no such fields, left out: titel (did you mean title?)",
+        "b.json: unknown fields were left out: titel (did you mean title?)",
         "0 added, 1 changed, 0 unchanged",
     ]
     assert stored(database)["12345"] == {
@@ -151,7 +151,7 @@ def test_contracts_import_is_all_or_nothing(
         (lines(B, {**A, "strikePrice": "9"}), "got `str` - at `$.strikePrice`"),
         (lines(B) + "\n{\n", "c.json, line 3: Input data was truncated"),
         ("\udcff", "c.json: not UTF-8"),
-        ("nonsense\n", "neither JSON, nor CSV whose first line names contractId and contractName"),
+        ("nonsense\n", "must be JSON, or CSV whose first line names contractId and contractName"),
         ("\n\n{\n}\n{", "c.json, line 3: Input data was truncated"),
         (lines(B) + '{"contractId": "1", "contractName": "\udcff"}', "json, line 2: not UTF-8"),
         ("\n", "c.json is empty"),
@@ -174,7 +174,10 @@ def test_contracts_import_refuses_deeply_nested_files(
 
 def test_unreadable_file_is_one_line(ime_live: Run) -> None:
     done = ime_live("contracts", "import", "nothing")
-    assert (done.returncode, done.stderr) == (2, "ime-live: nothing: no such file or directory\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "ime-live: nothing cannot be read: no such file or directory\n",
+    )
     with pytest.raises(SettingsError, match="is a directory"):
         read_contracts(".")
 
@@ -337,7 +340,7 @@ def test_csv_file_with_other_separators_is_read(
         (CSV.replace("contractId", "contractid"), "got: contractid (did you mean contractId?), "),
         (
             "id,name\n1,A\n",
-            "nor CSV whose first line names contractId and contractName; got: id, ",
+            "or CSV whose first line names contractId and contractName, got: id, ",
         ),
         (CSV.replace("title,", "title,title,"), "c.csv: the header names title twice"),
         (
@@ -383,7 +386,7 @@ def test_only_some_of_many_unknown_columns_are_listed(
 ) -> None:
     # To look for what each of them resembles would take minutes.
     columns = [f"column{number}" for number in range(300_000)]
-    with pytest.raises(ContractError, match=r"neither JSON, nor CSV .*; got: column0, column1, "):
+    with pytest.raises(ContractError, match=r"must be JSON, or CSV .*, got: column0, column1, "):
         read(tmp_path, ",".join(columns))
     header = ",".join(["contractId", "contractName", *columns[:20_000]])
     read(tmp_path, f"{header}\n1,A{',x' * 20_000}\n")
@@ -394,7 +397,7 @@ def test_csv_file_is_imported(ime_live: Run, database: Database) -> None:
     done = ime_live("contracts", "import", "-", stdin=CSV.replace("title,", "Title,"))
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.splitlines() == [
-        "standard input: no such fields, left out: Title (did you mean title?)",
+        "standard input: unknown fields were left out: Title (did you mean title?)",
         "2 added, 0 changed, 0 unchanged",
     ]
     assert set(stored(database)) == {"12345", "67890"}

@@ -11,7 +11,7 @@ import typer
 
 from ime_live.cli.arguments.options import with_settings
 from ime_live.cli.records import read_contracts
-from ime_live.cli.running import run, tell
+from ime_live.cli.running import run, write_stderr
 from ime_live.contracts import Contract
 from ime_live.errors import UnknownContractError
 from ime_live.registry import Registry
@@ -49,7 +49,7 @@ def import_(
     async def work() -> None:
         async with Store(settings) as store:
             result = await store.import_contracts(contracts)
-        tell(
+        write_stderr(
             f"{len(result.added)} added, {len(result.changed)} changed, "
             f"{len(result.unchanged)} unchanged"
         )
@@ -69,7 +69,7 @@ def list_(*, settings: StoreSettings) -> None:
     elif contracts:
         _print_table(contracts)
     else:
-        tell("no contracts are registered")
+        write_stderr("no contracts are registered")
 
 
 def _print_table(contracts: Iterable[Contract]) -> None:
@@ -117,7 +117,7 @@ def remove(names: _Names, *, settings: StoreSettings) -> None:
             return list(removed.values())
 
     for contract in run(work()):
-        tell(f"removed {contract.contract_id} {contract.contract_name}")
+        write_stderr(f"removed {contract.contract_id} {contract.contract_name}")
 
 
 async def _all(settings: StoreSettings) -> list[Contract]:

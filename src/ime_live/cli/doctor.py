@@ -12,7 +12,7 @@ import typer
 from ime_live.cli.arguments.options import with_settings
 from ime_live.cli.arguments.selecting import Token
 from ime_live.cli.lines import reason_of
-from ime_live.cli.running import colour, run, tell
+from ime_live.cli.running import colour, run, write_stderr
 from ime_live.errors import SettingsError
 from ime_live.settings import DoctorSettings, options
 
@@ -28,7 +28,7 @@ _USED: Final = frozenset(
         *("base_url", "proxy", "user_agent", "transports", "boards", "connect_timeout"),
     }
 )
-_OPTIONS: Final = {each.name: "" for each in options(DoctorSettings) if each.name in _USED}
+_OPTIONS: Final = {option.name: "" for option in options(DoctorSettings) if option.name in _USED}
 
 
 @with_settings(DoctorSettings, only=_OPTIONS)
@@ -76,14 +76,14 @@ def doctor(
     counts: dict[str, int] = {}
 
     async def work() -> None:
-        async for each in answers:
-            counts[each.level] = counts.get(each.level, 0) + 1
-            for line in [msgspec.json.encode(each)] if as_json else _lines(each):
+        async for finding in answers:
+            counts[finding.level] = counts.get(finding.level, 0) + 1
+            for line in [msgspec.json.encode(finding)] if as_json else _lines(finding):
                 typer.echo(line)
 
     run(work())
     if not as_json:
-        tell(", ".join(f"{count} {level}" for level, count in counts.items()))
+        write_stderr(", ".join(f"{count} {level}" for level, count in counts.items()))
     if counts.get("failed"):
         raise typer.Exit(1)
 
@@ -102,19 +102,19 @@ async def _here(settings: DoctorSettings) -> AsyncIterator[Finding]:
     from ime_live.doctor.store_checks import STORE_CHECKS, CheckedStore
     from ime_live.store.store import Store
 
-    async for each in run_checks(HOST_CHECKS, settings):
-        yield each
+    async for finding in run_checks(HOST_CHECKS, settings):
+        yield finding
     async with Store(settings) as store:
-        async for each in run_checks(STORE_CHECKS, CheckedStore(settings, store)):
-            yield each
+        async for finding in run_checks(STORE_CHECKS, CheckedStore(settings, store)):
+            yield finding
 
 
 async def _url(url: str, token: str | None) -> AsyncIterator[Finding]:
     from ime_live.doctor.check import run_checks
     from ime_live.doctor.gateway_checks import GATEWAY_CHECKS, CheckedGateway
 
-    async for each in run_checks(GATEWAY_CHECKS, CheckedGateway(url, token)):
-        yield each
+    async for finding in run_checks(GATEWAY_CHECKS, CheckedGateway(url, token)):
+        yield finding
 
 
 async def _exchange(settings: DoctorSettings, file: Path) -> AsyncIterator[Finding]:
@@ -122,9 +122,9 @@ async def _exchange(settings: DoctorSettings, file: Path) -> AsyncIterator[Findi
     from ime_live.doctor.exchange_checks import EXCHANGE_CHECKS, CheckedExchange
 
     context = CheckedExchange(settings)
-    async for each in run_checks(EXCHANGE_CHECKS, context):
-        context.findings.append(each)
-        yield each
+    async for finding in run_checks(EXCHANGE_CHECKS, context):
+        context.findings.append(finding)
+        yield finding
     _write(file, msgspec.json.encode(context.report()))
 
 
@@ -133,4 +133,4 @@ def _write(file: Path, report: bytes) -> None:
         file.write_bytes(msgspec.json.format(report, indent=2))
     except OSError as error:
         raise SettingsError(f"--report {file}: {reason_of(error)}") from error
-    tell(f"the report is in {file}; it contains no secrets")
+    write_stderr(f"the report is in {file}; it contains no secrets")
