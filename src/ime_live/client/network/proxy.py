@@ -74,8 +74,8 @@ def check_proxy(proxy: Proxy) -> Proxy:
         return proxy
     if not isinstance(proxy, str):
         raise SettingsError(f"proxy must be a URL, True or None, got {type(proxy).__name__}")
-    if (wrong := _wrong_with(proxy)) is not None:
-        raise SettingsError(f"the proxy's address {wrong}, got {shown_url(proxy)}")
+    if (fault := _fault_of(proxy)) is not None:
+        raise SettingsError(f"the proxy's address {fault}, got {shown_url(proxy)}")
     return proxy
 
 
@@ -103,9 +103,9 @@ def proxy_for(proxy: Proxy, service: Service, spoken: Literal["ws", "http"]) -> 
         url = f"http://{url}"
     if name == "socks" and url.startswith("http://"):  # as some systems' settings have it
         url = f"socks5h://{url.removeprefix('http://')}"
-    if (wrong := _wrong_with(url)) is not None:
+    if (fault := _fault_of(url)) is not None:
         raise ServiceError(
-            f"the proxy's address in the environment ({name}_proxy) {wrong}, got {shown_url(url)}"
+            f"the proxy's address in the environment ({name}_proxy) {fault}, got {shown_url(url)}"
         )
     return _with_port(url)
 
@@ -138,7 +138,7 @@ def _with_port(proxy: str) -> str:
     return f"{proxy.rstrip('/')}:{_SOCKS_PORT}"
 
 
-def _wrong_with(proxy: str) -> str | None:
+def _fault_of(proxy: str) -> str | None:
     try:
         parts = urlsplit(proxy)
         check_host(parts)

@@ -42,7 +42,7 @@ class _ProxyConnection(library.HTTPProxyConnection):
     If a proxy closes without an answer, the library learns it from the end of the data. At the end
     of the connection it reports the end once more, and its reader raises EOFError into the event
     loop, which logs a traceback (websockets 15 to 17). By then the answer, or its lack, is known.
-    And if the program closes the stream meanwhile, the answer is not awaited.
+    If the program closes the stream before, nothing awaits the answer.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the library's
@@ -126,13 +126,13 @@ def reason_of_websocket_error(error: Exception, address: str) -> CloseReason:
         address: address of the service, for messages.
     """
     if isinstance(error, ends.ConnectionClosed):
-        return _of_close(error)
+        return _reason_of_close(error)
     if isinstance(error, OSError):
         return reason_of_os_error(error, address)
     if isinstance(error, ends.InvalidStatus):
         response = error.response
         location = next(iter(response.headers.get_all("Location")), None)
-        return _of_status(response.status_code, location, address)
+        return _reason_of_status(response.status_code, location, address)
     if isinstance(error, ends.InvalidProxyStatus):
         status = error.response.status_code
         text = f"the proxy refused with HTTP {status}"
@@ -152,7 +152,7 @@ def reason_of_websocket_error(error: Exception, address: str) -> CloseReason:
     return CloseReason(str(error))
 
 
-def _of_close(error: ends.ConnectionClosed) -> CloseReason:
+def _reason_of_close(error: ends.ConnectionClosed) -> CloseReason:
     if error.rcvd is not None and error.rcvd_then_sent is not False:
         code, reason = error.rcvd.code, error.rcvd.reason
         return CloseReason(f"closed with {code} {reason}".rstrip(), error_of_close(code, reason))
@@ -169,7 +169,7 @@ def _of_close(error: ends.ConnectionClosed) -> CloseReason:
     return CloseReason(f"closed with {code} {reason}".rstrip())
 
 
-def _of_status(status: int, location: str | None, address: str) -> CloseReason:
+def _reason_of_status(status: int, location: str | None, address: str) -> CloseReason:
     error = error_of_status(status, address, location)
     reason = f"HTTP {status}" if error is None else str(error)
     return CloseReason(reason, error, early=is_of_address(status), unclear=status == 400)

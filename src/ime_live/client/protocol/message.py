@@ -145,9 +145,9 @@ class Message(Generic[DataT]):
 
     def __str__(self) -> str:
         """Format the timestamp, the contract, and the best bid, best ask and last price if sent."""
-        return f"{self.timestamp_text} {self.key[1]} {self._prices()}".rstrip()
+        return f"{self.timestamp_text} {self.key[1]} {self._format_prices()}".rstrip()
 
-    def _prices(self) -> str:
+    def _format_prices(self) -> str:
         try:
             best, day = self.data.best_limit, self.data.aggregate
         except PayloadError as error:

@@ -15,11 +15,11 @@ from ime_live.messages import ContractFilter
 
 
 class Resumption(Struct, frozen=True):
-    """The states that a connection asks for in addition to later changes.
+    """The states that a connection requests in addition to later changes.
 
     Attributes:
-        since: ask for states newer than this timestamp; None sets no such limit.
-        snapshot: without `since`, ask for the present states.
+        since: request states newer than this timestamp; None sets no such limit.
+        snapshot: without `since`, request the present states.
     """
 
     since: str | None = None

@@ -127,7 +127,7 @@ class BlockingStream(BaseStream[DataT]):
             markets: all contracts of these markets, including those that are listed later.
             underlying: all contracts of an underlying, by its name or id, or of several. Together
                 with `markets` or patterns, only contracts that match both are added.
-            snapshot: whether to send their present states at once; None does as `connect` was told.
+            snapshot: whether to send their present states at once; None takes that of `connect`.
 
         Returns:
             All contracts of the stream.

@@ -1,8 +1,8 @@
 """Receiver: connect a stream, reconnect after every break, and queue its messages.
 
-It decides when to connect, what to ask for and how to react when a connection ends. It waits for
-the program only if the queue is full. The program may read the queue in another thread; `wake`
-signals news to it.
+It decides when to connect, which states to request, and how to react to the end of a connection. It
+waits for the program only if the queue is full. The program may read the queue in another thread,
+which `wake` wakes.
 """
 
 from __future__ import annotations
