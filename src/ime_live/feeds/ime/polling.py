@@ -60,7 +60,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 
 class _Tagged(Struct, frozen=True):
-    """A board, and the entity tag by which the server tells whether it has changed."""
+    """A board, and its entity tag, with which the server can answer that it has not changed."""
 
     tag: str
     board: bytes
@@ -107,7 +107,7 @@ class BoardPoller:
         self._good: set[str] = set()  # boards whose last answer was one
         self._errors: dict[str, str] = {}  # of the others
         self._tagged: dict[str, _Tagged] = {}
-        self._due: dict[str, float] = {}  # when a board may be asked for again, as it was told
+        self._due: dict[str, float] = {}  # when a board may be requested again (Retry-After)
         self._connection_state = ConnectionState(since=self._clock.time())
 
     @property

@@ -101,12 +101,12 @@ def network_errors() -> Iterator[None]:
             retry_after=retry_after(headers, SYSTEM_CLOCK.time()),
         ) from error
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-        raise FeedError(_reason(error)) from error
+        raise FeedError(_describe(error)) from error
     except (WebSocketException, OSError) as error:
-        raise FeedError(_reason(error)) from error
+        raise FeedError(_describe(error)) from error
 
 
-def _reason(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     text = printable(" ".join(str(error).split()))
     match error:
         case InvalidProxyStatus():

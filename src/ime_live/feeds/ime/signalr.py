@@ -20,7 +20,7 @@ from ime_live.feeds.ime.pages import describe, printable
 CLIENT_PROTOCOL: Final = "2.1"
 
 MAX_SECONDS: Final = 600.0
-"""Maximum wait that a SignalR hub may ask for, so that a mistake of it does not last."""
+"""Maximum wait that a SignalR hub may ask for, so that a wrong value cannot stop the feed."""
 
 TRANSPORT_CONNECT_TIMEOUT: Final = 5.0
 """Seconds; the default of a SignalR 2 server."""

@@ -81,8 +81,8 @@ class SignalRClient:
         self._connected_at = 0.0
         self._upgrade_at: float | None = None
         self._resumptions = 0  # since the last frame
-        self._refused: dict[TransportName, str] = {}  # and why, as told
-        self._put_off: set[TransportName] = set()  # those that the SignalR hub asked to wait with
+        self._refused: dict[TransportName, str] = {}  # refused transports, and why
+        self._put_off: set[TransportName] = set()  # transports to try later, as the hub asked
         self._once = LogLimiter(log, interval=float("inf"))  # for this outage
 
     @property

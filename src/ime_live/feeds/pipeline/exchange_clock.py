@@ -1,8 +1,8 @@
-"""Exchange clock: tell the time at the exchange, even if this machine's clock is wrong.
+"""Exchange clock: compute the time at the exchange, even if this machine's clock is wrong.
 
 The machine's clock counts as right unless the exchange shows otherwise: by the ``Date`` header of
 its answer to negotiate, or by its clock board. The board alone is weaker evidence, because it
-arrives late on a slow link and stands still on holidays.
+arrives late on a slow link and does not change on holidays.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class ExchangeClock:
         if before is not None and before[0] == at:
             return  # the same board again
         self._board = at, offset
-        # No board arrives before its time. A board in the past may stand still, or be late.
+        # No board arrives before its time. A board in the past may be late, or not be updated.
         ahead = 0 < at - wall < _DAY
         runs = before is not None and at > before[0] and abs(offset - before[1]) <= _PACE
         shows = ahead or (runs and self._by_date is None)
@@ -99,13 +99,13 @@ class ExchangeClock:
                 if abs(ahead) > TOLERANCE:
                     where = "ahead of" if ahead > 0 else "behind"
                     return (
-                        f"this machine's clock is {_span(abs(ahead))} {where} the exchange's "
-                        f"({source})"
+                        f"this machine's clock is {_format_span(abs(ahead))} {where} the "
+                        f"exchange's ({source})"
                     )
         return None
 
 
-def _span(seconds: float) -> str:
+def _format_span(seconds: float) -> str:
     minutes = round(seconds / 60)
     if minutes < 120:
         return f"{minutes} min"

@@ -104,7 +104,7 @@ class FeedHealth:
         """Note the timestamp of a board that arrived ``at``, both by the exchange's clock.
 
         Only a timestamp that has moved since the board's last push, and is newer than those of all
-        other boards, shows the delay. Otherwise its market stands still.
+        other boards, shows the delay. Otherwise nothing has changed in its market.
         """
         if board in self._timestamps and timestamp > max(self._timestamps.values()):
             self._lag = max(0, at - timestamp) / 1e6, timestamp

@@ -69,7 +69,7 @@ class Leader:
         Args:
             ingest: holds the states to publish.
             writer: the writer of the ingest.
-            leadership: tells whether this feed leads.
+            leadership: knows whether this feed leads.
             boards: methods of the boards that are read.
             latest: latest plausible timestamp, see
                 `ime_live.feeds.boards.newest.NewestBoards.take`.
