@@ -78,10 +78,10 @@ class CheckedGateway:
             async with httpx.AsyncClient(timeout=timeout) as client:
                 return await client.get(url)
         except httpx.HTTPError as error:
-            raise ServiceError(f"{self.service.place}: {_words(error)}") from error
+            raise ServiceError(f"{self.service.place}: {_describe(error)}") from error
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
     return str(error) or type(error).__name__
@@ -98,7 +98,7 @@ async def reach(context: CheckedGateway) -> list[Finding]:
         return [failed(f"{host} port {number} does not answer", "is a firewall in between?")]
     except OSError as error:
         code = error.errno or 0  # below 0 for names that cannot be found
-        reason = os.strerror(code).lower() if code > 0 else _words(error)
+        reason = os.strerror(code).lower() if code > 0 else _describe(error)
         return [failed(f"{host} port {number}: {reason}", "check the address, and that it runs")]
     writer.transport.abort()
     return [
@@ -124,7 +124,9 @@ async def tls(context: CheckedGateway) -> list[Finding]:
             )
         ]
     except (ssl.SSLError, ConnectionResetError) as error:
-        return [failed(f"no TLS there: {_words(error)}", "begin the address with ws:// or http://")]
+        return [
+            failed(f"no TLS there: {_describe(error)}", "begin the address with ws:// or http://")
+        ]
     session = writer.get_extra_info("ssl_object")
     ends = ssl.cert_time_to_seconds(session.getpeercert()["notAfter"])
     writer.transport.abort()
@@ -146,7 +148,7 @@ async def ready(context: CheckedGateway) -> list[Finding]:
                     "synchronise both, as by chrony",
                 )
             )
-    report = _object(answer)
+    report = _decode_object(answer)
     if "ready" not in report:
         return [
             *findings,
@@ -164,7 +166,7 @@ async def ready(context: CheckedGateway) -> list[Finding]:
     return [ok(f"{text}, feed {feed or 'none'}"), *findings]
 
 
-def _object(answer: httpx.Response) -> dict[str, object]:
+def _decode_object(answer: httpx.Response) -> dict[str, object]:
     try:
         decoded = answer.json()
     except ValueError:
@@ -250,13 +252,13 @@ async def events(context: CheckedGateway) -> list[Finding]:
     except (httpx.ReadTimeout, TimeoutError):
         return [failed(f"nothing arrived within {_WAIT:g} s: a proxy buffers them", _BUFFERING)]
     except httpx.HTTPError as error:
-        return [failed(_words(error), "does the proxy pass on /live/?")]
+        return [failed(_describe(error), "does the proxy pass on /live/?")]
 
 
 async def host_header(context: CheckedGateway) -> list[Finding]:
     """Does the gateway see the host that clients ask for?"""
     answer = await context.get("/asyncapi.json")
-    servers = _object(answer).get("servers")
+    servers = _decode_object(answer).get("servers")
     if answer.status_code != httpx.codes.OK or not isinstance(servers, dict):
         return [ok("not known: the API documents are not served")]
     hosts = {str(server.get("host")) for server in servers.values() if isinstance(server, dict)}

@@ -183,7 +183,7 @@ async def contracts(context: CheckedStore) -> list[Finding]:
         remedy = "start a feed or a publisher; see what it sends: ime-live tail ID"
         return [*findings, warning(text, remedy)]
     newest = max(state.version for state in good)
-    return [*findings, ok(f"{text}; the newest is {_age(newest)} old")]
+    return [*findings, ok(f"{text}; the newest is {_format_age(newest)} old")]
 
 
 async def feed(context: CheckedStore) -> list[Finding]:
@@ -195,13 +195,13 @@ async def feed(context: CheckedStore) -> list[Finding]:
     if not led:
         return [
             warning(
-                f"no feed runs; the last one wrote {_age(status.written)} ago",
+                f"no feed runs; the last one wrote {_format_age(status.written)} ago",
                 "start it: ime-live feed ime",
             )
         ]
     text = f"{status.state}, by {status.source or 'no source'}"
     if status.last_board is not None:
-        text += f", last board {_age(status.last_board)} ago"
+        text += f", last board {_format_age(status.last_board)} ago"
     if status.lag is not None:
         text += f", lag {status.lag:.1f} s"
     if status.state in (FeedState.DOWN, FeedState.STALE):
@@ -214,7 +214,7 @@ async def feed(context: CheckedStore) -> list[Finding]:
     return [ok(text)]
 
 
-def _age(moment: int) -> str:
+def _format_age(moment: int) -> str:
     seconds = SYSTEM_CLOCK.time() - moment / MICROSECONDS
     if seconds < 120:
         return f"{seconds:.1f} s"
