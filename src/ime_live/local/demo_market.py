@@ -88,7 +88,7 @@ class Synthetic:
             await publisher.publish_many(self._market.states())
 
     async def trade(self, settings: StoreSettings, on_gap: OnGap) -> None:
-        del on_gap  # it has none
+        del on_gap  # a synthetic market has no gaps
         registered = self.contracts
         async with Store(settings) as store, Publisher(settings.redis_url) as publisher:
             while True:
@@ -140,7 +140,7 @@ class Replayed:
             await Registrar(store).register(self.contracts)
 
     async def trade(self, settings: StoreSettings, on_gap: OnGap) -> None:
-        del on_gap  # frames do not tell of gaps
+        del on_gap  # frames have no information about gaps
         async with Store(settings) as store, Publisher(settings.redis_url) as publisher:
             while True:
                 try:

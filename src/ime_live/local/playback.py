@@ -296,7 +296,7 @@ class FramePlayback:
 
     async def play(self, store: Store, clock: PlayedClock, on_gap: OnGap = lambda _: None) -> None:
         """See `Playback`."""
-        del on_gap  # frames do not tell of gaps
+        del on_gap  # frames have no information about gaps
         publisher = _PlayedPublisher(store, clock)
         ingest = Ingest(publisher, Registrar(store).register)
         limited = LogLimiter(log)

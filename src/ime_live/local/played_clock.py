@@ -8,7 +8,7 @@ from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.market import MICROSECONDS
 
 MAX_PAUSE: Final = 60 * MICROSECONDS
-"""Microseconds of the recording that are waited for at most: a night between two days is not."""
+"""Maximum pause in microseconds of the recording: a playback does not wait for a night."""
 
 
 class PlayedClock(Clock):

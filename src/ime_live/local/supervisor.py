@@ -111,7 +111,7 @@ class Supervisor:
             log.error(
                 "process died; starting it again",
                 process=child.name,
-                status=_described(status),
+                status=_describe(status),
                 seconds=round(wait, 2),
                 **log_fields,
             )
@@ -196,7 +196,7 @@ def die_with_parent(parent: int, number: int = signal.SIGTERM) -> Callable[[], N
     return prepare
 
 
-def _described(status: int | str) -> str:
+def _describe(status: int | str) -> str:
     if isinstance(status, int) and status < 0:
         return signal.Signals(-status).name
     return str(status)

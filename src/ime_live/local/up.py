@@ -90,7 +90,9 @@ async def up(settings: UpSettings, reread: Callable[[], UpSettings]) -> None:
         reloader = Reloader(settings, lambda: complete(reread()), check=authenticator_from)
         reload = partial(_reload, reloader, valkey.data, supervisor)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-        greeting = asyncio.create_task(_greet(settings, valkey.data, secret_made=secret_made))
+        greeting = asyncio.create_task(
+            _print_greeting(settings, valkey.data, secret_made=secret_made)
+        )
         try:
             await supervisor.run()
         finally:
@@ -115,7 +117,7 @@ def _reload(reloader: Reloader[UpSettings], data: Path, supervisor: Supervisor) 
 def _write_live(settings: UpSettings, data: Path) -> None:
     """Write the options that can be reloaded to the environment file of the processes."""
     lines = [
-        f"{variable(option.name)}={_quoted(_text(getattr(settings, option.name)))}\n"
+        f"{variable(option.name)}={_quoted(_text_of(getattr(settings, option.name)))}\n"
         for option in _LIVE
     ]
     _write_private(data / _LIVE_FILE, "".join(lines))
@@ -177,7 +179,7 @@ def _command(
 ) -> Child:
     """Return a command line of ime-live with the settings that the command has."""
     values = {
-        option.name: _text(getattr(settings, option.name))
+        option.name: _text_of(getattr(settings, option.name))
         for option in options(kind)
         if option not in _LIVE
     }
@@ -195,7 +197,7 @@ def _command(
     )
 
 
-def _text(value: object) -> str:
+def _text_of(value: object) -> str:
     return value.value if isinstance(value, StrEnum) else str(value)
 
 
@@ -223,12 +225,12 @@ def _secret_of(data: Path) -> str:
     return secret
 
 
-async def _greet(settings: UpSettings, data: Path, *, secret_made: bool) -> None:
+async def _print_greeting(settings: UpSettings, data: Path, *, secret_made: bool) -> None:
     try:
         host = local_address(settings.host)
-        while not await _listens(host, settings.port):  # noqa: ASYNC110 - another process
+        while not await _is_listening(host, settings.port):  # noqa: ASYNC110 - another process
             await asyncio.sleep(_POLL_INTERVAL)
-        feed = await _feed_of(settings)
+        feed = await _wait_for_feed(settings)
         address = f"{url_host(host)}:{settings.port}"
         print(greeting(settings, data, address, feed, secret_made=secret_made), flush=True)
     except BrokenPipeError:
@@ -237,7 +239,7 @@ async def _greet(settings: UpSettings, data: Path, *, secret_made: bool) -> None
         log.exception("the greeting has failed; everything else continues")
 
 
-async def _listens(host: str, port: int) -> bool:
+async def _is_listening(host: str, port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection(host, port)
     except OSError:
@@ -246,7 +248,7 @@ async def _listens(host: str, port: int) -> bool:
     return True
 
 
-async def _feed_of(settings: UpSettings) -> FeedStatus | None:
+async def _wait_for_feed(settings: UpSettings) -> FeedStatus | None:
     """Wait for the feed's state, and return the status, or the last one after a timeout."""
     status = None
     async with Lease(settings) as lease:
@@ -260,7 +262,7 @@ async def _feed_of(settings: UpSettings) -> FeedStatus | None:
     return status
 
 
-def _described(feed: FeedStatus | None) -> str:
+def _describe(feed: FeedStatus | None) -> str:
     if feed is None or (feed.state is FeedState.DOWN and not feed.error):
         return "not connected yet"
     if feed.state is FeedState.DOWN:
@@ -302,7 +304,7 @@ ime-live is up.
   state    http://{address}/ready   http://{address}/live/status   http://{address}/metrics
   data     {data}
   token    {how}
-  feed     {_described(feed)}
+  feed     {_describe(feed)}
 
 The feed registers contracts when the exchange's boards arrive. List them with:
   {command} contracts list --redis-url {store}

@@ -25,7 +25,7 @@ class UpSettings(GatewaySettings, FeedSettings, BarsSettings):
     data: str = option(
         "ime-live-data", "Folder for the data; it is created if necessary.", metavar="DIR"
     )
-    # There is no other gateway that clients could go to meanwhile.
+    # Clients could not move to another gateway during a longer time.
     shutdown_grace: float = option(0.0, _HELP["shutdown_grace"], minimum=0)
     shutdown_spread: float = option(3.0, _HELP["shutdown_spread"], minimum=0, former="drain")
 
