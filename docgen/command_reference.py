@@ -28,7 +28,7 @@ def commands() -> str:
         "",
         "| Exit status | Meaning |",
         "|---|---|",
-        "| 0 | Success; or `serve` and `demo` were told to stop. |",
+        "| 0 | Success; or `serve` or `demo` was stopped. |",
         "| 1 | Complete or partial failure, such as a bad line or an unreachable Redis. |",
         "| 2 | Wrong usage: a wrong option, or a file that cannot be read. |",
         "| 130, 143 | Ended by Ctrl-C or by SIGTERM before it was done. |",

@@ -70,15 +70,15 @@ def doctor(
     """
     if url is not None and exchange:
         raise SettingsError("--url and --exchange must not be given together; run doctor twice")
-    answers = _url(url, token) if url is not None else None
+    answers = _check_gateway(url, token) if url is not None else None
     if answers is None:
-        answers = _exchange(settings, report) if exchange else _here(settings)
+        answers = _check_exchange(settings, report) if exchange else _check_installation(settings)
     counts: dict[str, int] = {}
 
     async def work() -> None:
         async for finding in answers:
             counts[finding.level] = counts.get(finding.level, 0) + 1
-            for line in [msgspec.json.encode(finding)] if as_json else _lines(finding):
+            for line in [msgspec.json.encode(finding)] if as_json else _format(finding):
                 typer.echo(line)
 
     run(work())
@@ -88,7 +88,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _lines(answer: Finding) -> list[str]:
+def _format(answer: Finding) -> list[str]:
     mark = colour(f"{answer.level:<8}", _COLOURS[answer.level])
     lines = [f"{mark} {answer.check}: {answer.text}"]
     if answer.remedy:
@@ -96,7 +96,7 @@ def _lines(answer: Finding) -> list[str]:
     return lines
 
 
-async def _here(settings: DoctorSettings) -> AsyncIterator[Finding]:
+async def _check_installation(settings: DoctorSettings) -> AsyncIterator[Finding]:
     from ime_live.doctor.check import run_checks
     from ime_live.doctor.host_checks import HOST_CHECKS
     from ime_live.doctor.store_checks import STORE_CHECKS, CheckedStore
@@ -109,7 +109,7 @@ async def _here(settings: DoctorSettings) -> AsyncIterator[Finding]:
             yield finding
 
 
-async def _url(url: str, token: str | None) -> AsyncIterator[Finding]:
+async def _check_gateway(url: str, token: str | None) -> AsyncIterator[Finding]:
     from ime_live.doctor.check import run_checks
     from ime_live.doctor.gateway_checks import GATEWAY_CHECKS, CheckedGateway
 
@@ -117,7 +117,7 @@ async def _url(url: str, token: str | None) -> AsyncIterator[Finding]:
         yield finding
 
 
-async def _exchange(settings: DoctorSettings, file: Path) -> AsyncIterator[Finding]:
+async def _check_exchange(settings: DoctorSettings, file: Path) -> AsyncIterator[Finding]:
     from ime_live.doctor.check import run_checks
     from ime_live.doctor.exchange_checks import EXCHANGE_CHECKS, CheckedExchange
 
@@ -125,10 +125,10 @@ async def _exchange(settings: DoctorSettings, file: Path) -> AsyncIterator[Findi
     async for finding in run_checks(EXCHANGE_CHECKS, context):
         context.findings.append(finding)
         yield finding
-    _write(file, msgspec.json.encode(context.report()))
+    _write_report(file, msgspec.json.encode(context.report()))
 
 
-def _write(file: Path, report: bytes) -> None:
+def _write_report(file: Path, report: bytes) -> None:
     try:
         file.write_bytes(msgspec.json.format(report, indent=2))
     except OSError as error:

@@ -66,7 +66,7 @@ def drain(*, settings: DrainSettings) -> None:
             f"process {gateway.pid} must be drained by its user or by root"
         ) from error
     except ProcessLookupError as error:
-        raise ImeLiveError(_ended(gateway, None)) from error
+        raise ImeLiveError(_describe_end(gateway, None)) from error
     _watch(gateway, file)
 
 
@@ -79,16 +79,16 @@ def _watch(gateway: RunningGateway, file: PidFile) -> None:
     last: DrainProgress | None = None
     answered = SYSTEM_CLOCK.monotonic()
     while True:
-        progress = _progress(gateway.url)
+        progress = _read_progress(gateway.url)
         if progress is not None and not progress.serving:
             answered = SYSTEM_CLOCK.monotonic()
             if progress != last:
-                typer.echo(_described(progress))
+                typer.echo(_describe(progress))
             last = progress
             if not (progress.draining or progress.streams):
                 return
-        elif not _runs(gateway, file):
-            raise ImeLiveError(_ended(gateway, last))
+        elif not _is_running(gateway, file):
+            raise ImeLiveError(_describe_end(gateway, last))
         elif SYSTEM_CLOCK.monotonic() - answered > _PATIENCE:
             raise ImeLiveError(
                 f"the gateway at {gateway.url} must drain, but has not begun or answered for "
@@ -97,7 +97,7 @@ def _watch(gateway: RunningGateway, file: PidFile) -> None:
         time.sleep(_POLL_INTERVAL)
 
 
-def _runs(gateway: RunningGateway, file: PidFile) -> bool:
+def _is_running(gateway: RunningGateway, file: PidFile) -> bool:
     try:
         return file.read() == gateway
     except SettingsError:
@@ -106,7 +106,7 @@ def _runs(gateway: RunningGateway, file: PidFile) -> bool:
         return False
 
 
-def _progress(url: str) -> DrainProgress | None:
+def _read_progress(url: str) -> DrainProgress | None:
     """Read the progress from the gateway's metrics; None if it does not answer."""
     from prometheus_client.parser import text_string_to_metric_families
 
@@ -129,13 +129,13 @@ def _progress(url: str) -> DrainProgress | None:
     return DrainProgress(*(int(values[name]) for name in ("serving", "draining", "streams")))
 
 
-def _described(progress: DrainProgress) -> str:
+def _describe(progress: DrainProgress) -> str:
     streams = f"{progress.streams:,} {'stream' if progress.streams == 1 else 'streams'} open"
     return (
         f"draining: {streams}" if progress.draining or progress.streams else f"drained: {streams}"
     )
 
 
-def _ended(gateway: RunningGateway, last: DrainProgress | None) -> str:
+def _describe_end(gateway: RunningGateway, last: DrainProgress | None) -> str:
     streams = "" if last is None else f"; {last.streams:,} streams were open before"
     return f"the gateway has ended before it was drained (process {gateway.pid}){streams}"

@@ -43,11 +43,11 @@ def serve(
 
 @with_settings(UpSettings, only=_UP_OPTIONS)
 def up(*, settings: UpSettings, reread: Callable[[], UpSettings]) -> None:
-    """Run the whole service: Valkey, the exchange's feed, bars and gateway.
+    """Run the whole service: Valkey, feed, bars and gateway.
 
-    Data is stored in --data. A process that dies is restarted; Ctrl-C or SIGTERM stops all of
-    them, and SIGHUP reloads limits, keys and the log's level. If no key for tokens is given, a
-    secret is generated once and stored in --data.
+    The feed reads the exchange. Data is stored in --data. A process that dies is restarted; Ctrl-C
+    or SIGTERM stops all of them, and SIGHUP reloads limits, keys and the log's level. If no key for
+    tokens is given, a secret is generated once and stored in --data.
     """
     from ime_live.local import up as service
     from ime_live.logs import configure_logging

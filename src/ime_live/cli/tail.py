@@ -55,7 +55,7 @@ def tail(
                 if isinstance(arrival, str):
                     write_stderr(arrival)
                     continue
-                for line in [_json(arrival)] if as_json else _lines(arrival):
+                for line in [_encode(arrival)] if as_json else _format(arrival):
                     typer.echo(line)
                 if (remaining := remaining - 1) == 0:
                     return
@@ -63,7 +63,7 @@ def tail(
     run(work())
 
 
-def _json(arrival: Arrival) -> bytes:
+def _encode(arrival: Arrival) -> bytes:
     review = arrival.review
     return msgspec.json.encode(
         {
@@ -79,7 +79,7 @@ def _json(arrival: Arrival) -> bytes:
     )
 
 
-def _lines(arrival: Arrival) -> list[str]:
+def _format(arrival: Arrival) -> list[str]:
     review = arrival.review
     at = f"{datetime.fromtimestamp(arrival.received / 1e6, zone_of_tehran()):%H:%M:%S.%f}"[:-3]
     name = f" {arrival.contract_name}" if arrival.contract_name else ""
