@@ -30,7 +30,7 @@ WHOLE_EXAMPLES: Final[Mapping[str, Any]] = {
     ),
     "/openapi.json": {"openapi": "3.1.0", "info": {"title": "ime-live", "version": "0"}},
 }
-"""Path of a call → an example of its response, where the schema does not tell the content."""
+"""Path of a call → an example of its response, where the schema does not describe the content."""
 
 _PREFIX: Final = "#/components/schemas/"
 

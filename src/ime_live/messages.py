@@ -4,7 +4,7 @@ These structs are the only definition of the text messages: the schemas in `/asy
 client library use them. The gateway writes its messages as prepared bytes
 (`ime_live.gateway.hub.frames`); tests compare the two.
 
-The key ``channel`` tells the kinds of messages apart. Without opt-ins there is only
+The key ``channel`` distinguishes the kinds of messages. Without opt-ins there is only
 `StreamMessage`.
 """
 

@@ -111,7 +111,7 @@ async def read_listing(
         raise UnknownContractError(f"unknown contract: {', '.join(unknown)}")
     for contract in by_name.values():
         if contract is not None:
-            # The answer to a search tells the market as well.
+            # The answer to a search has the market as well.
             matching[contract.contract_id] = markets.get(contract.contract_id, contract)
     if not matching and not known_ids:
         raise UnknownContractError(

@@ -246,7 +246,7 @@ class StreamRecorder:
 
 
 async def _finished(work: Coroutine[Any, Any, None]) -> None:
-    """Wait for work in a thread even if cancelled, so that no other write begins meanwhile."""
+    """Wait for work in a thread even if cancelled, so that no other write begins before its end."""
     task = asyncio.create_task(work)
     try:
         await asyncio.shield(task)

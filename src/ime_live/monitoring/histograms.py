@@ -1,4 +1,4 @@
-"""Histograms that are filled in batches, because one observation of the library costs too much.
+"""Histograms that are exported in batches, because an observation of the library costs too much.
 
 `prometheus_client.Histogram.observe` takes 35 µs of a tick, when the kernel has emptied the caches.
 """
@@ -15,7 +15,7 @@ BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 
 class SecondsHistogram:
-    """A histogram of times; `sync` moves what was observed into the exported metric."""
+    """A histogram of times; `sync` moves the observations into the exported metric."""
 
     def __init__(
         self, name: str, text: str, *labels: str, registry: CollectorRegistry | None

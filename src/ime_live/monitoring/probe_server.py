@@ -102,7 +102,7 @@ class ProbeServer:
             return _response(405, "the method must be GET or HEAD", more="Allow: GET, HEAD\r\n")
         try:
             response = self._answer(target.partition("?")[0].rstrip("/"))
-        except Exception as error:  # noqa: BLE001 - the program goes on
+        except Exception as error:  # noqa: BLE001 - a fault of a probe must not end the program
             self._limited.error(_FAILED, key=repr(error), exc_info=error)
             response = _response(500, _FAILED)
         return response if method == "GET" else response.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"

@@ -46,12 +46,12 @@ def compare(former: SettingsT, new: SettingsT) -> Reloaded[SettingsT]:
     live = [option for option in changed if option.metadata["reloadable"]]
     return Reloaded(
         replace(former, **{option.name: getattr(new, option.name) for option in live}),
-        tuple(_described(option, former, new) for option in live),
+        tuple(_describe(option, former, new) for option in live),
         tuple(flag(option.name) for option in changed if option not in live),
     )
 
 
-def _described(option: Field[Any], former: object, new: object) -> str:
+def _describe(option: Field[Any], former: object, new: object) -> str:
     if option.metadata["secret"]:
         return f"{flag(option.name)} (not shown)"
     before, after = (str(getattr(settings, option.name)) or "-" for settings in (former, new))
