@@ -28,7 +28,7 @@ _CENTRIFUGO: Final = shutil.which("centrifugo") or shutil.which(
 
 
 def configuration(port: int) -> dict[str, object]:
-    """Of a node that verifies tokens, and joins the messages of a burst into one frame."""
+    """Configure a node that verifies tokens, and joins the messages of a burst in one frame."""
     return {
         "http_server": {"address": "127.0.0.1", "port": str(port)},
         "client": {

@@ -1,7 +1,7 @@
 """The first byte: latency from a publication to one client, on an idle machine.
 
-Beside it, redis-py alone in a process on the server's core: what of the way is publishing, Redis
-and waking a reader, so that the rest is the gateway's and its client's socket.
+redis-py alone, in a process on the server's core, is measured beside it. Its latency is that of
+publishing, of Redis and of waking a reader; the gateway and its client's socket add the rest.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Goal:
 
     @property
     def median(self) -> float:
-        """Of the rounds."""
+        """The median of the rounds."""
         return sorted(self.figures)[len(self.figures) // 2]
 
     @property
@@ -85,7 +85,7 @@ def _short(figure: float) -> str:
 
 
 def goals(measured: Sequence[Measured], update: Sequence[float]) -> list[Goal]:
-    """The goals that these scenarios tell, and rounds of an update's cost in microseconds."""
+    """The goals of these scenarios, and that of the cost of an update [microseconds per round]."""
     rounds = _Rounds({one.scenario.name: one.rounds for one in measured})
     found = [*_deliveries(rounds), *_connections(rounds), *_requests(rounds), *_others(rounds)]
     return [*found, Goal("CPU of an update before fan-out", 25, "µs", update)]
@@ -98,7 +98,7 @@ class _Rounds:
         self._by_name = by_name
 
     def figures(self, scenario: str, contender: Contender, figure: Figure) -> list[float]:
-        """Of each round that has one."""
+        """The figures of all rounds that have one."""
         results = self._by_name.get(scenario, {}).get(contender.name, ())
         return [value for one in results if (value := figure(one)) is not None]
 
@@ -111,7 +111,7 @@ class _Rounds:
         figure: Figure,
         contender: Contender = IME_LIVE,
     ) -> Iterator[Goal]:
-        """A goal of its own."""
+        """A goal that limits the figure itself."""
         if figures := self.figures(scenario, contender, figure):
             yield Goal(what, limit, unit, figures)
 

@@ -1,8 +1,8 @@
 """The load: thousands of WebSocket clients on one epoll loop, and a publisher beside them.
 
-Addresses and paths come in; counts, bytes and latencies go out. It is made to cost less than any
-server it measures: one thread, non-blocking sockets, frames counted by their headers, and the
-clock in the payload looked at by a sample of the clients only. It knows no server.
+It is given addresses and paths, and returns counts, bytes and latencies, whatever the server is.
+It costs less than any server that it measures: one thread, non-blocking sockets, frames counted by
+their headers, and the clock in the payload read by a sample of the clients only.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Client:
 
 @dataclass
 class Tally:
-    """What the clients have received since the last `Clients.reset`."""
+    """The messages that the clients have received since the last `Clients.reset`."""
 
     messages: int = 0
     bytes: int = 0
@@ -167,10 +167,6 @@ class Clients:
         """Stop reading this client's socket."""
         self._poll.unregister(fd)
 
-    def heed(self, fd: int) -> None:
-        """Continue to read it."""
-        self._poll.register(fd, select.EPOLLIN)
-
     def reset(self) -> None:
         """Begin a new tally."""
         self.tally = Tally()
@@ -186,7 +182,7 @@ class Clients:
                 return
 
     def read(self, fd: int, most: int) -> int:
-        """Read at most so many bytes of one client that is not heeded; return how many."""
+        """Read at most so many bytes of one ignored client, and return how many."""
         return self._receive(fd, most)
 
     def _receive(self, fd: int, most: int = _BUFFER) -> int:

@@ -163,7 +163,7 @@ class Result:
     cores: float | None = None
     memory_of_day: int | None = None
     load_share: float | None = None
-    """Of its own core, that the load has used meanwhile."""
+    """The share of its own core that the load has used meanwhile."""
 
     @property
     def share(self) -> float:

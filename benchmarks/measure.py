@@ -30,7 +30,7 @@ from benchmarks.requests import Requests
 # Bytes that the slow client's socket holds; Linux doubles what it is told (socket(7)).
 SLOW_BUFFER: Final = 16_384
 
-# As many as it takes for none of them to ask more often than the gateway lets one subject.
+# So many that no subject exceeds the rate of requests that the gateway allows it.
 SUBJECTS: Final = 200
 _CALL: Final = "/live/data/overview/contract/name?"
 
@@ -143,7 +143,7 @@ def _request(running: Running, load: Requesting, rng: random.Random) -> Result:
 
 
 def _storm(running: Running, clients: Clients, load: JoinStorm) -> Result:
-    """Latencies before the storm and in it, of those who were there before."""
+    """Measure latencies of clients that stream, before the storm and during it."""
     warm_up(running, clients)
     [token] = tokens(1)
     joining = [running.request_of([1], own) for own in tokens(load.joining, "in a storm")]
@@ -171,7 +171,7 @@ def _storm(running: Running, clients: Clients, load: JoinStorm) -> Result:
     seconds = time.monotonic() - began
     result.load_share = (time.process_time() - own) / seconds
     result.handshakes_per_second = load.joining / seconds
-    # Those who stream cost something meanwhile, but little beside the handshakes.
+    # The streams cost something meanwhile, but little beside the handshakes.
     result.cpu_per_handshake = (running.cpu() - cpu) / load.joining
     clients.drain(GRACE, lambda: clients.tally.messages >= published * load.clients)
     result.offered = published * load.clients
@@ -181,7 +181,7 @@ def _storm(running: Running, clients: Clients, load: JoinStorm) -> Result:
 
 
 def _shake_hands(running: Running, clients: Clients, load: Handshakes) -> Result:
-    """Medians of blocks in turn: neighbours on the machine, and a process that grows, cost both."""
+    """Measure both kinds in turn, so that other load and a growing process slow both equally."""
     warm_up(running, clients)
     selections = ([0], range(load.contracts))
     for selection in selections:

@@ -42,7 +42,7 @@ from ime_live.status import FeedState, FeedStatus, MarketStatus
 from ime_live.store.lease import LEASE, Lease
 from ime_live.store.store import Store
 from ime_live.timezones import TEHRAN, zone_of
-from tests.stream.chromium import Page, chromium, page_at, tab
+from tests.support.chromium import Page, chromium, page_at, tab
 
 CONTRACTS: Final = 500
 RUNS: Final = ((50, 30), (500, 30), (500, 600))

@@ -96,7 +96,7 @@ class Contender:
     version_command: Sequence[str] = ()
 
     def version(self) -> str:
-        """Of the program that is installed; empty if it is one of Python's packages."""
+        """The version of the installed program; empty if it is a Python package."""
         if not self.version_command or self.missing:
             return ""
         done = subprocess.run(  # noqa: S603 - our own commands
@@ -134,7 +134,7 @@ def start_process(
     Raises:
         RuntimeError: it ends at once, or does not listen in time.
     """
-    # Logs are written, as in earnest, but not to a terminal.
+    # Logs are written as in production, but not to a terminal.
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 - our own commands
             command,

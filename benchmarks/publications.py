@@ -14,7 +14,7 @@ from benchmarks.load import clock
 from ime_live.contracts import Market
 
 MARKET: Final = Market.OPTION
-"""Of all contracts."""
+"""The market of all contracts."""
 
 STREAM: Final = "/live/data/websocket/contract/name?"
 

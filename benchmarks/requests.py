@@ -1,8 +1,8 @@
 """The load of requests: HTTP connections that repeat their request after each response.
 
-A port and ready requests come in; counts and latencies go out. One thread, one epoll loop,
-keep-alive, one request at a time on a connection. It knows no server and reads no body: the next
-request goes out when as many bytes have come as the answer's head announces.
+It is given a port and ready requests, and returns counts and latencies, whatever the server is. It
+has one thread, one epoll loop, keep-alive connections, and one request at a time on each. It parses
+no body: the next request is sent when as many bytes have arrived as the response's head announces.
 """
 
 from __future__ import annotations

@@ -72,8 +72,8 @@ class Scenario:
         name: by which it is asked for.
         title: what the load is.
         load: the same for all.
-        contenders: that a goal speaks of: measured in three rounds, in turn.
-        once: that are measured in the first round only, for comparison.
+        contenders: those that a goal compares; measured in three rounds, in turn.
+        once: those that are measured in the first round only, for comparison.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Scenario:
                 try:
                     result = measure(contender, load, redis, seed=number + 1)
                 except (RuntimeError, OSError) as error:
-                    # A server that falls over under a load is a result too.
+                    # A server that fails under a load is a result too.
                     missing[contender.name] = f"failed: {error}"
                     continue
                 taken.setdefault(contender.name, []).append(result)

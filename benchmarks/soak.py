@@ -63,7 +63,7 @@ class Soak:
             used = self._running.cpu()
             share = (used - cpu) / 1e6
             cpu = used
-            # Towards half a core, whatever the machine is worth today.
+            # Approach half a core, however fast the machine is today.
             rate = min(200.0, max(1.0, rate * (1 + 0.2 * (0.5 - share) / 0.5)))
             self.cpu.append(share)
             self.memory.append(self._running.memory())

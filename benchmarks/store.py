@@ -43,7 +43,7 @@ Subscriptions = Sequence[tuple[int, str, Sequence[str]]]
 
 
 async def _sink(subscriptions: Subscriptions) -> None:
-    """Read and drop, until the input ends; then say how many bytes came."""
+    """Read and drop until the input ends, and print the number of bytes."""
     received = 0
 
     async def read(port: int, command: str, channels: Sequence[str]) -> None:
@@ -78,7 +78,7 @@ def sinks(subscriptions: Subscriptions, deliveries: list[int]) -> Iterator[None]
         process.stdin.flush()
         process.stdout.readline()
         yield
-        time.sleep(0.5)  # what is on its way
+        time.sleep(0.5)  # the last messages arrive
         process.stdin.write("\n")
         process.stdin.flush()
         deliveries.append(int(process.stdout.readline()))

@@ -25,7 +25,7 @@ _ROUNDS: Final = 5
 
 
 class _Store:
-    """Channels, and comparisons with a store that has nothing to say."""
+    """Channels, and comparisons with a store that reports no difference."""
 
     connected = True
     refusal = None
@@ -61,14 +61,13 @@ async def _measure() -> float:
     flushes: list[object] = []
     states = StateTable(
         zone=ZoneInfo(GatewaySettings.timezone),
-        clock=SYSTEM_CLOCK.time_us,
-        monotonic=SYSTEM_CLOCK.monotonic,
+        clock=SYSTEM_CLOCK,
         events=metrics,
     )
     hub = Hub(
         states,
         send=lambda batches: (),
-        monotonic=SYSTEM_CLOCK.monotonic,
+        clock=SYSTEM_CLOCK,
         call_soon=flushes.append,
         call_later=lambda delay, callback: None,
         events=metrics,
@@ -78,8 +77,8 @@ async def _measure() -> float:
         states,
         store,
         Reconciler(states, store, caught_up=lambda: asyncio.sleep(0)),
-        malformed=metrics.count_malformed,
-        received=metrics.count_received,
+        on_malformed=metrics.count_malformed,
+        on_received=metrics.count_received,
     )
     await upstream.acquire(["1"])
     hub.join({"1": ContractRef.of(By.NAME, "B0001")}, _Writer())

@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 
 from chaos.states import CONTRACTS, LISTED, PUBLISHED, returns, row_of
 from ime_live.contracts import Contract
-from tests.feeds.ime.frames import board
-from tests.feeds.ime.signalr_hub import Hub
+from tests.support.boards import board
+from tests.support.signalr.hub import Hub
 
 _TICK: Final = 0.1  # seconds
 _TICKS_PER_BOARD: Final = 5

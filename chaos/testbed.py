@@ -187,7 +187,7 @@ class Testbed:
 
         Args:
             condition: polled.
-            what: the condition in words.
+            what: description of the condition.
 
         Raises:
             UnsettledError: it does not come true.

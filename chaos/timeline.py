@@ -166,7 +166,7 @@ class Timeline:
         """
         place = self._after(at)
         if place == len(self._samples) or contract_id not in self._samples[place].states:
-            return 0.0  # what the store held at that moment is not known
+            return 0.0  # the state in the store at that moment is not known
         since, later = at, self._samples[place].states[contract_id]
         # Backwards, for as long as both samples and everything between them differ.
         while place and not equal(later, held):

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from tests.stream.chromium import Page, chromium, page_at, tab
+from tests.support.chromium import Page, chromium, page_at, tab
 
 FOLDER: Final = Path(__file__).parent.parent / "docs" / "images"
 PICTURES: Final = {

@@ -79,7 +79,7 @@ def _read_day(path: Path) -> None:
     assert all(end <= size for end in ends)
     assert len(cuts) <= 1
     if cuts:
-        # What a recorder keeps of a damaged file is whole.
+        # A recorder keeps the whole part of a damaged file.
         assert cuts[0].offset <= size
         with path.open("r+b") as file:
             file.truncate(cuts[0].offset)

@@ -90,7 +90,7 @@ class MemoryGateway(Process):
             clock=parts.market_clock,
             zone=zone,
             feed=lambda: _STATUS,
-            sent=lambda: None,
+            on_sent=lambda: None,
         )
         parts.live_selections = LiveSelections(
             contract_cache=parts.contract_cache,
@@ -130,9 +130,9 @@ class MemoryGateway(Process):
 
     async def acquire(self, ids: Iterable[str]) -> None:
         """Open contracts."""
-        self.want(ids)
+        self.start_acquire(ids)
 
-    def want(self, ids: Iterable[str]) -> set[asyncio.Task[None]]:
+    def start_acquire(self, ids: Iterable[str]) -> set[asyncio.Task[None]]:
         """Open contracts at once."""
         for contract_id in ids:
             self.wanted[contract_id] += 1
@@ -140,7 +140,7 @@ class MemoryGateway(Process):
                 self.world.open(contract_id, last=None if contract_id == "2" else _STATE)
         return set()
 
-    async def arrived(self, arrivals: Collection[Awaitable[None]]) -> None:
+    async def wait_for_arrivals(self, arrivals: Collection[Awaitable[None]]) -> None:
         """Do nothing: all contracts arrive at once."""
         assert not arrivals
 
@@ -181,7 +181,7 @@ class _RestContext:
             bar_store=cast("Any", SimpleNamespace(read=_read_bars)),
             diagnostics=diagnostics,
             max_contracts=100,
-            reached=lambda: True,
+            is_store_connected=lambda: True,
             zone=zone_of("UTC"),
             clock=clock,
         )

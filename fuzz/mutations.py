@@ -19,8 +19,8 @@ _VALUE: Final = re.compile(
     rb'(?<=[:,\[ ])"[^"\\]*"(?!\s*:)|\b\d+(?:\.\d+)?\b|\bnull\b|\btrue\b|\bfalse\b'
 )
 
-# The decoder allows as many levels as Python has frames left, some 950 where programs run it;
-# what is done with the result may need a few more.
+# The decoder allows as many levels as Python has frames left, some 950 where programs run it; the
+# use of the result may need a few more.
 _DEPTHS: Final[Sequence[int]] = (2, 6, 60, *range(850, 1000, 3))
 
 _COMMON: Final = (

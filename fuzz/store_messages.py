@@ -76,8 +76,8 @@ def read_publications(data: bytes) -> None:
         unused,
         unused,
         clock=GivenClock(lambda: world.now),
-        malformed=lambda: malformed.append(None),
-        received=lambda: None,
+        on_malformed=lambda: malformed.append(None),
+        on_received=lambda: None,
     )
     given: list[Payload] = []
     lines = data.split(b"\n")[:_MOST_LINES]

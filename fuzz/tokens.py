@@ -71,7 +71,7 @@ class _Keys:
 
     async def aclose(self) -> None: ...
 
-    async def learn(self, algorithm: str, kid: str | None) -> bool:
+    async def load_key(self, algorithm: str, kid: str | None) -> bool:
         del algorithm, kid
         return False
 
@@ -173,7 +173,7 @@ def read_signed(data: bytes) -> None:
     assert said["alg"] == "HS256"
     assert said.get("kid") in {None, "second"} or isinstance(said["kid"], str)
     assert not said.get("crit"), "a critical part is ignored"
-    # What no claim of ours has need not be UTF-8.
+    # Claims that a gateway does not read need not be UTF-8.
     _check_identity(identity, json.loads(claims.decode("utf-8", "replace")))
 
 

@@ -26,6 +26,7 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import StoreSettings
 from ime_live.store.store import Store
 from tests.support import servers
+from tests.support.ids import readable_id
 
 # How long an example takes says more of the machine's other guests than of the code. A test that
 # wants more examples, or fewer, than others takes a multiple of the profile's.
@@ -152,7 +153,7 @@ def eventually() -> Callable[..., Awaitable[None]]:
     async def wait(condition: Callable[[], object], timeout: float = 20.0) -> None:  # noqa: ASYNC109
         async with asyncio.timeout(timeout):
             while not condition():  # noqa: ASYNC110 - nothing of ours could set an event
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.01)
 
     return wait
 
@@ -232,3 +233,8 @@ async def store(valkey: EmbeddedValkey) -> AsyncIterator[Store]:
     """A store with the default prefix."""
     async with Store(StoreSettings(redis_url=valkey.url)) as made:
         yield made
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name parameters by their values, so that ``-k`` and reports show them."""
+    return readable_id(val)

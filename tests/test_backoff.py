@@ -20,7 +20,7 @@ def test_failure_after_a_lasting_success_begins_again() -> None:
     backoff = Backoff(30.0, lambda: 0.5, first_limit=0.5, lasting=60.0)
     assert [backoff.next(1.0) for _ in range(8)] == [0.25, 0.5, 1, 2, 4, 8, 15, 15]
     assert backoff.next(59.9) == 15
-    assert backoff.next(60.0) == 0.25  # it went well, so this is another matter
+    assert backoff.next(60.0) == 0.25  # a lasting success begins a new series
     assert backoff.next() == 0.5
 
 

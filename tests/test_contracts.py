@@ -62,7 +62,10 @@ class TestReading:
             ("soon", None),
             ("", None),
             ("2026-13-01", None),
-            ("1405-09-04", date(1405, 9, 4)),  # Jalali, as somebody has imported it
+            (
+                "1405-09-04",
+                date(1405, 9, 4),
+            ),  # a Jalali date, as an older import may have stored it
         ],
     )
     def test_text_that_is_no_day_is_no_expiration(self, written: str, day: date | None) -> None:

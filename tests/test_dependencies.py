@@ -82,6 +82,6 @@ def test_licence_is_the_one_that_the_package_declares(name: str) -> None:
         assert any(word in text for word in WORDS[each]), text
 
 
-def test_licences_are_some_of_a_few() -> None:
+def test_licences_are_among_the_accepted_ones() -> None:
     licences = {each for row in table().values() for each in re.split(r" (?:AND|OR) ", row.licence)}
     assert licences <= WORDS.keys()

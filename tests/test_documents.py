@@ -49,10 +49,10 @@ from ime_live.gateway.rest.static_data import TYPES
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Level, Payload
 from ime_live.settings import DemoSettings, UpSettings, options, variable
-from tests.client.service import service
-from tests.client.texts import update
 from tests.support.marks import thorough
 from tests.support.paths import ROOT
+from tests.support.stream_messages import update
+from tests.support.stream_service import service
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 DOCUMENTS.remove(ROOT / "README.fa.md")

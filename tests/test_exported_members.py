@@ -1,3 +1,5 @@
+"""The public names: exported, documented, copied and pickled, and imported on first use."""
+
 from __future__ import annotations
 
 import copy
@@ -17,7 +19,7 @@ import ime_live
 from ime_live import errors
 from ime_live.client.protocol.message import Reader
 from ime_live.timezones import zone_of_tehran
-from tests.client.texts import DATA, update
+from tests.support.stream_messages import DATA, update
 
 # Runs a program with only the base install's packages and the standard library to be found.
 BASE_ONLY = """

@@ -1,4 +1,4 @@
-"""The extras that errors and documents name: they exist, and bring what is missing."""
+"""The extras that errors and documents name: they exist, and install the missing packages."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ import tomllib
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from tests.client.service import service
-from tests.client.texts import update
 from tests.support.paths import ROOT
+from tests.support.stream_messages import update
+from tests.support.stream_service import service
 
 # Libraries that ask for the system when they are imported are imported as on this one.
 TAKE_AWAY = """

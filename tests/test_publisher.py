@@ -1,3 +1,5 @@
+"""`Publisher` on a real Valkey: forms of payloads, changes only, patches, and refusals."""
+
 from __future__ import annotations
 
 import asyncio

@@ -27,7 +27,7 @@ class TestRegistry:
             "نِیم\tسـکه0312پ01 ",
         ],
     )
-    def test_joiner_may_be_written_as_a_blank(self, spelling: str) -> None:
+    def test_name_with_a_zero_width_non_joiner_is_found_with_a_blank(self, spelling: str) -> None:
         registry = Registry([contract("1", "نیمسکه0312پ01")])
         assert registry.by_name(spelling).contract_id == "1"
 

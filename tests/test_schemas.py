@@ -184,7 +184,7 @@ def test_publisher_is_shown_in_three_languages() -> None:
 
 
 @pytest.mark.parametrize(("word", "block"), EXAMPLES, ids=[word for word, _ in EXAMPLES])
-def test_whole_example_is_streamed(
+def test_example_of_a_publisher_reaches_a_client(
     word: str, block: Block, valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:
     program = block.text.replace("redis://127.0.0.1:6379", valkey.url)

@@ -43,7 +43,7 @@ class TestFold:
             ("\u00adسکه\ufe0e", "سکه"),
         ],
     )
-    def test_spellings_of_one_name_fold_equally(self, one: str, other: str) -> None:
+    def test_fold_makes_spellings_of_one_name_equal(self, one: str, other: str) -> None:
         assert fold(one) == fold(other)
 
     @pytest.mark.parametrize(
@@ -58,23 +58,23 @@ class TestFold:
             ("سکه 1 2", "سکه 12"),
         ],
     )
-    def test_different_names_fold_differently(self, one: str, other: str) -> None:
+    def test_fold_keeps_different_names_apart(self, one: str, other: str) -> None:
         assert fold_name(one) != fold_name(other)
 
-    def test_text_keeps_its_blanks(self) -> None:
+    def test_fold_keeps_blanks_inside_a_text(self) -> None:
         assert fold("نیم  سكه") == "نیم  سکه"
 
     @given(st.text("eاییيك۰0\u0301\u0654\u0653\u200c\u200f\u2068 \u00a0ﷲ"))
-    def test_unseen_marks_are_nowhere_seen(self, name: str) -> None:
+    def test_fold_drops_invisible_marks_anywhere(self, name: str) -> None:
         for mark in "\u200c\u200f\u2068":
             assert fold(name.replace(mark, "")) == fold(name)
             assert fold_name(name.replace(mark, "")) == fold_name(name)
 
     @given(st.text() | st.text("eاآأییيكهۀئ۰0\u0301\u0640\u064e\u0651\u0653\u0654\u0655\u200c ﹶﷲ"))
-    def test_folded_once_is_enough(self, name: str) -> None:
+    def test_fold_of_a_folded_name_changes_nothing(self, name: str) -> None:
         assert fold(fold(name)) == fold(name)
         assert fold_name(fold_name(name)) == fold_name(name)
 
     @given(st.text(st.characters(codec="ascii")))
-    def test_ascii_is_as_it_is(self, name: str) -> None:
+    def test_fold_keeps_ascii_names_unchanged(self, name: str) -> None:
         assert fold_name(name) == fold_name(name + "\u200c") == name.strip()

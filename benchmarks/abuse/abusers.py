@@ -93,7 +93,7 @@ class Abusers:
         return len(self._begun) == self._count
 
     def run(self, until: Callable[[], bool]) -> None:
-        """Attack until ``until`` returns true; it is asked often."""
+        """Attack until ``until`` returns true; it is called often."""
         while not until():
             for _ in range(min(len(self._waiting), _IN_A_ROW)):
                 self._open(self._waiting.pop())
@@ -198,7 +198,7 @@ class Abusers:
         self._poll.modify(fd, events)
 
     def _again(self, fd: int, abuser: _Abuser) -> None:
-        """Open a connection that has ended anew."""
+        """Open a connection again that has ended."""
         del self._by_fd[fd]
         abuser.socket.close()
         self._waiting.append(abuser.number)

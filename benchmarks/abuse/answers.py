@@ -1,4 +1,4 @@
-"""The codes that a gateway answers on one connection: HTTP status codes, then close codes."""
+"""Codes that a gateway sends on one connection: HTTP status codes, then close codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LONGEST: Final = 16  # bytes of a status line that must stay together
 _HEAD_END: Final = b"\r\n\r\n"
 _CLOSE: Final = 0x8
 _NO_CODE: Final = "1005"
-"""Of a close frame without a code (RFC 6455, 7.4.1)."""
+"""The code of a close frame without one (RFC 6455, 7.4.1)."""
 
 
 class Answers:

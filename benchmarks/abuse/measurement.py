@@ -1,8 +1,8 @@
 """One measurement: the latency of a gateway's other clients beside abusers of one kind.
 
-Two gateways take turns. Each has a crowd of well-behaved observers for the whole time. Beside the
-first crowd there are as many well-behaved clients more as there are abusers beside the second. A
-ratio is that of one round, since a slow second of the machine slows both.
+Two gateways take turns. Each has a crowd of well-behaved observers for the whole time. The second
+one has abusers as well, the first one as many further well-behaved clients. A ratio compares
+figures of one round, since a slow second of the machine slows both.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Measured(Struct):
 
     @property
     def ratio(self) -> Goal:
-        """The p99 beside abusers, by that beside well-behaved clients."""
+        """The p99 beside abusers, divided by that beside well-behaved clients."""
         figures = [
             abused.p99 / well.p99 for well, abused in zip(self.well, self.abused, strict=True)
         ]
@@ -290,7 +290,7 @@ def _measure(kind: Kind, crowds: Sequence[Crowd], plan: Plan, *, bound: int) -> 
         for crowd, found in zip(crowds, phases, strict=True):
             phase, said = crowd.observe_beside(kind, connections, plan.seconds)
             found.append(phase)
-        # What the well-behaved clients say is not of interest.
+        # The codes that well-behaved clients receive are not counted.
         codes.update(said["codes"])
         opened += said["opened"]
         sent += said["sent"]

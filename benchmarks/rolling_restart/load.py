@@ -110,7 +110,7 @@ class RollingRestart:
         self._publishing.cancel()
         with suppress(asyncio.CancelledError):
             await self._publishing
-        await asyncio.sleep(_WHOLE)  # what was published last arrives
+        await asyncio.sleep(_WHOLE)  # the last states arrive
         for task in self._tasks:
             if task.done():
                 task.result()

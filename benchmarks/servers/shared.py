@@ -1,6 +1,7 @@
-"""One shared subscription for all clients of a server, which asks for nothing but a `send`.
+"""One shared subscription for all clients of a server.
 
-The messages' channel names the contract; clients are found by it.
+The channel of a message names the contract, by which the clients are found. A server adds its own
+way to send.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Rooms(Generic[T]):
             self._members[name].add(member)
 
     def leave(self, names: list[str], member: T) -> None:
-        """Take it out."""
+        """Remove a member from its contracts."""
         for name in names:
             self._members[name].discard(member)
 

@@ -1,3 +1,5 @@
+"""Day files of an archive: members, unfinished ends and damage."""
+
 from __future__ import annotations
 
 import gzip

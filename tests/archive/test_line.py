@@ -1,3 +1,5 @@
+"""Lines of an archive: messages as states, events of the recorder, and other texts."""
+
 from __future__ import annotations
 
 import json

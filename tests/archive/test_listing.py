@@ -1,3 +1,5 @@
+"""The contracts that a recorder records: found by name, id, pattern, market and underlying."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -21,7 +23,7 @@ FUTURE = Contract(
 OPTION = Contract(
     contract_id="2", contract_name="GCC1", market=Market.OPTION, underlying_name="GCAB05"
 )
-FUND = Contract(contract_id="3", contract_name="طلا")  # of no market
+FUND = Contract(contract_id="3", contract_name="طلا")  # without a market
 EXPIRED = Contract(
     contract_id="4",
     contract_name="GCC0",
@@ -71,7 +73,9 @@ CLIENT = cast("AsyncClient", Calls())
         ({"all": True, "underlyings": ("GCAB05",)}, {"2"}),
     ],
 )
-async def test_contracts_are_found_by(wanted: dict[str, Any], ids: set[str]) -> None:
+async def test_contracts_are_found_by_name_id_pattern_market_and_underlying(
+    wanted: dict[str, Any], ids: set[str]
+) -> None:
     assert (await read_listing(CLIENT, RecordingSelection(**wanted))).keys() == ids
 
 

@@ -86,7 +86,7 @@ def test_timestamp_that_goes_back_is_not_written(tmp_path: Path) -> None:
 
 
 def test_every_cut_of_the_last_member_is_repaired(tmp_path: Path) -> None:
-    """As after SIGKILL in the middle of a write."""
+    """A recorder that is killed in the middle of a write leaves such a file."""
     with ArchiveWriter(tmp_path) as writer:
         writer.note_contract(A)
         take(writer, "1", 1)

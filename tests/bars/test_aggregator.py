@@ -25,7 +25,7 @@ from ime_live.store.bar import Bar, pack
 from ime_live.store.bar_store import BarStore, BarWrite
 from ime_live.store.store import Store
 from ime_live.timezones import TEHRAN, zone_of
-from tests.stream.harness import Command, Gateway
+from tests.support.gateways import Command, Gateway
 from tests.support.payloads import payload
 
 IDS = ["1", "2"]
@@ -189,7 +189,7 @@ async def test_bars_of_a_day_whose_last_state_is_lost_are_kept(
 
 
 class EarlyClock(Clock):
-    """It is five minutes behind, so that states of the present minute are of a later one."""
+    """A clock that is five minutes behind, so that present states are of a later minute."""
 
     def time(self) -> float:
         return super().time() - 300
@@ -232,7 +232,7 @@ async def test_contract_whose_channel_is_refused_has_a_gap_and_affects_no_other(
         await allow("&ime:*")
         found = await reach(store, 10)
         assert [bars[-1].gap for bars in found] == [True, False]
-        # One that is refused and then removed is forgotten.
+        # A contract that is refused and then removed is forgotten.
         await allow(*allowed)
         await eventually(lambda: aggregator.unread == 1)
         await store.remove_contracts(IDS[:1])

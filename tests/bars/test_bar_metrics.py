@@ -18,7 +18,7 @@ from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
 from ime_live.store.store import Store
 from tests.bars.test_aggregator import IDS, Trading
-from tests.stream.harness import PATIENCE, Command
+from tests.support.gateways import PATIENCE, Command
 from tests.support.servers import free_port
 
 

@@ -173,7 +173,7 @@ def test_first_bar_of_a_day_that_was_missed_has_the_prices_of_the_day() -> None:
     ("before", "volume", "gap"),
     [
         ([], 40, True),  # the feed was started in the middle of the session
-        ([], 1, False),  # a single trade is no other
+        ([], 1, False),  # a single trade cannot be one that was missed
         ([state(0, 0, 0)], 40, False),  # nothing had been traded until then
         ([state(-900, 100, 9, day=date(2026, 11, 27))], 40, False),
     ],
@@ -185,7 +185,7 @@ def test_first_message_about_a_contract_may_hold_trades_that_nobody_saw(
     first, second = found(bars)[-2:]
     assert (first.gap, first.volume, second.gap) == (gap, volume, False)
     assert (first.open, first.high, first.low) == ((100, 120, 80) if gap else (110, 110, 110))
-    # Later bars tell of their own trades.
+    # Later bars have their own trades only.
     day = DAY
     span = Span(datetime(2026, 11, 28), datetime(2026, 11, 29))  # noqa: DTZ001 - Tehran's clock
     assert candles_of([first, second], day, Interval.MINUTE, span)[1].volume == 2

@@ -49,7 +49,7 @@ def test_minute_is_that_of_the_version_if_the_time_cannot_be_right(day: str, tim
 @pytest.mark.parametrize(
     "raw", [b"", b"{}", b"[" * 100_000, b'{"version":1,"data":{}}', b"\xff", b" " * 70_000]
 )
-def test_message_that_is_no_state_is_refused(raw: bytes) -> None:
+def test_message_without_a_state_is_refused(raw: bytes) -> None:
     with pytest.raises(PayloadError):
         read_message(raw, NOON, ZONE)
 

@@ -130,7 +130,7 @@ def test_contract_that_was_not_asked_for_is_found() -> None:
 def test_equal_state_after_a_resume_is_found() -> None:
     history = History(RESUMING).got("1", 10, 1).back().got("1", 11, 1)
     assert history.checked() == [Invariant.CHANGED]
-    assert history.checked() == [Invariant.CHANGED]  # each is looked at once
+    assert history.checked() == [Invariant.CHANGED]  # each event is checked once
 
 
 def test_state_that_is_not_newer_is_dropped_after_a_resume() -> None:
@@ -491,7 +491,7 @@ def test_claim_of_an_equal_store_passes() -> None:
 def test_claim_of_a_store_that_differs_for_long_is_found_once() -> None:
     history = History(ClientOptions(("1",), snapshot=True)).got("1", 1 * S, 1).said(9 * S, c1=1 * S)
     assert claimed(history, timeline((1, 1), (3, 2), (6, 2), (10, 2))) == [Invariant.CURRENT]
-    assert claimed(history, timeline((10, 2))) == [Invariant.CURRENT]  # each is looked at once
+    assert claimed(history, timeline((10, 2))) == [Invariant.CURRENT]  # each event is checked once
 
 
 @pytest.mark.parametrize(
@@ -563,9 +563,9 @@ def test_claim_to_a_client_that_follows_quickly_passes() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        ClientOptions(("1",), snapshot=True),  # slow, for example
-        ClientOptions(("1",), resumes=True),  # of events
-        ClientOptions(("1",), resumes=True, blind=True),  # the library
+        ClientOptions(("1",), snapshot=True),  # a slow client
+        ClientOptions(("1",), resumes=True),  # a client of events
+        ClientOptions(("1",), resumes=True, blind=True),  # the client library
     ],
 )
 def test_claim_to_any_kind_of_client_is_found(options: ClientOptions) -> None:

@@ -11,7 +11,7 @@ from chaos.lag import Lag
 def test_lag_clock_stops_while_the_loop_is_blocked() -> None:
     seconds = 100.0
     lag = Lag(lambda: seconds)
-    lag.note(0.1)  # of no weight
+    lag.note(0.1)  # too short to count
     assert (lag.now(), lag.longest) == (100.0, 0.0)
     seconds = 103.0
     lag.note(3.0)

@@ -19,8 +19,8 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import StoreSettings
 from ime_live.store.lease import Lease
 from tests.cli.feeding import Feeds
-from tests.feeds.ime.signalr_hub import Hub
 from tests.support.fork_server import ForkedProcess
+from tests.support.signalr.hub import Hub
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
 Result = subprocess.CompletedProcess[str]
@@ -32,6 +32,16 @@ def environment(**given: str) -> dict[str, str]:
     # Gateways stop at once: no load balancer has to notice first.
     ours = {"COLUMNS": "100", "PYTHONWARNINGS": "error", "IME_LIVE_SHUTDOWN_GRACE": "0"}
     return kept | ours | given
+
+
+def line_of(stream: Any, words: str) -> str:  # noqa: ANN401 - a pipe
+    """The first line with these words; all lines before it are read."""
+    seen = []
+    for line in stream:
+        seen.append(line)
+        if words in line:
+            return str(line)
+    raise AssertionError("".join(seen))
 
 
 @pytest.fixture

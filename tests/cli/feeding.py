@@ -11,8 +11,8 @@ import pytest
 
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.store.store import Store
-from tests.feeds.ime.signalr_hub import Hub
-from tests.stream.harness import Command
+from tests.support.gateways import Command
+from tests.support.signalr.hub import Hub
 
 PATIENCE: Final = 40.0
 ALWAYS: Final = "sat-fri 00:00-24:00"

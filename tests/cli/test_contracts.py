@@ -1,9 +1,10 @@
+"""`ime-live contracts`: import, list, show and remove, on a real Valkey."""
+
 from __future__ import annotations
 
 import json
 import os
 import pty
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,24 +13,14 @@ from typing import Any
 
 import pytest
 
-from ime_live.cli.records import read_contracts
-from ime_live.contracts import Market
-from ime_live.errors import ContractError, SettingsError
-from tests.support.nesting import NESTED, TOO_DEEP
+from tests.cli.contract_files import CSV, A, B, lines
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-A = {"contractId": "12345", "contractName": "ContractA"}
-B = {"contractId": "67890", "contractName": "ContractB", "market": "IMEFutures", "title": "[b]ب"}
-
 
 def stored(database: Database) -> dict[str, Any]:
     return {k: json.loads(v) for k, v in database.hgetall("ime:contracts").items()}
-
-
-def lines(*contracts: dict[str, Any]) -> str:
-    return "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in contracts)
 
 
 def test_contracts_import_stores_every_contract(ime_live: Run, database: Database) -> None:
@@ -37,26 +28,6 @@ def test_contracts_import_stores_every_contract(ime_live: Run, database: Databas
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == "2 added, 0 changed, 0 unchanged\n"
     assert stored(database) == {"12345": A, "67890": B}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        lines(A, B).replace("\n", "\r\n\r\n"),
-        json.dumps([A, B], indent=2),
-        "\ufeff" + json.dumps([{**A, "contractId": 12345}, {**B, "contractId": 67890}]),
-        # As the REST calls answer: null for what is not known, and what depends on the day.
-        lines(A, {**B, "strikePrice": None, "aliases": None, "DaysToExpiration": 3}),
-    ],
-    ids=["CRLF", "array", "numbers", "REST"],
-)
-def test_contracts_import_reads_its_formats(
-    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "c.json").write_text(text, newline="")
-    contracts = read_contracts(str(tmp_path / "c.json"))
-    assert [json.loads(each.to_json()) for each in contracts] == [A, B]
-    assert capsys.readouterr().err == ""
 
 
 def test_second_import_renames_a_contract(
@@ -103,83 +74,12 @@ def test_contracts_import_is_all_or_nothing(
     assert stored(database) == {"12345": A}
 
 
-@pytest.mark.parametrize(
-    ("text", "error"),
-    [
-        (lines(B, {**B, "contractName": ""}), "line 2: contractName of contract 67890 must"),
-        (json.dumps([B, {"contractId": 1}]), "item 2: Object missing required field `contractNa"),
-        (lines(B, {**A, "contractId": 1.5}), "line 2: Expected `str`, got `float` - at `$.contrac"),
-        (lines(B, {**A, "contractId": True}), "line 2: Expected `str`, got `bool` - at `$.contra"),
-        (
-            lines(B, {**A, "market": "X"}),
-            f"line 2: market must be one of {', '.join(Market)}, got X",
-        ),
-        (lines(B, {**A, "market": "imefuture"}), ", got imefuture; did you mean IMEFutures?"),
-        (lines(B, {**A, "market": ""}), "line 2: market must be one of IMEFutures, "),
-        (
-            lines({**A, "optionType": "Call"}),
-            "one of call, put, got Call; did you mean call?",
-        ),
-        (lines({**A, "optionType": "خرید"}), "optionType must be one of call, put, got خرید"),
-        (lines({**A, "ExpirationDate": "2026/12/01"}), "ExpirationDate must be YYYY-MM-DD (Gregor"),
-        (lines({**A, "ExpirationDate": "20261201"}), "ExpirationDate must be YYYY-MM-DD (Gregor"),
-        (lines({**A, "ExpirationDate": "2026-02-30"}), "ExpirationDate must be YYYY-MM-DD (Gregor"),
-        (lines({**A, "ExpirationDate": "1405-13-01"}), "ExpirationDate must be YYYY-MM-DD (Gregor"),
-        (lines({**A, "ExpirationDate": "1404-12-30"}), "ExpirationDate must be YYYY-MM-DD (Gregor"),
-        (lines({**A, "ExpirationDate": "2026-W18-7"}), "ExpirationDate must be YYYY-MM-DD (Gregor"),
-        (lines({**A, "ExpirationDate": "0405-01-01"}), "ExpirationDate must be YYYY-MM-DD (Gregor"),
-        (
-            lines({**A, "ExpirationDate": "2026-12-01T00:00"}),
-            "must be YYYY-MM-DD (Gregorian, or J",
-        ),
-        (lines({**A, "ExpirationDate": "soon"}), "or Jalali as 1405-09-10), got soon"),
-        (lines({**A, "ExpirationDate": ""}), "ExpirationDate must be YYYY-MM-DD (Gregorian"),
-        (lines({**A, "ExpirationDate": 20261201}), "got `int` - at `$.ExpirationDate`"),
-        (
-            lines({"contractid": "1", "contractName": "A"}),
-            "Object missing required field `contractId`; did you mean it by `contractid`?",
-        ),
-        (
-            lines({"contractId": "1", "contract_name": "A"}),
-            "Object missing required field `contractName`; did you mean it by `contract_name`?",
-        ),
-        (
-            lines({**A, "contractId": "9E+16"}),
-            "contractId must be given whole, got 9E+16, as a ",
-        ),
-        (lines({**A, "contractName": "A\nB"}), "contractName must be one line without control ch"),
-        (lines(B, {**A, "strikePrice": "9"}), "got `str` - at `$.strikePrice`"),
-        (lines(B) + "\n{\n", "c.json, line 3: Input data was truncated"),
-        ("\udcff", "c.json: not UTF-8"),
-        ("nonsense\n", "must be JSON, or CSV whose first line names contractId and contractName"),
-        ("\n\n{\n}\n{", "c.json, line 3: Input data was truncated"),
-        (lines(B) + '{"contractId": "1", "contractName": "\udcff"}', "json, line 2: not UTF-8"),
-        ("\n", "c.json is empty"),
-    ],
-)
-def test_contracts_import_refuses_malformed_files(text: str, error: str, tmp_path: Path) -> None:
-    (tmp_path / "c.json").write_text(text, encoding="utf-8", errors="surrogateescape")
-    with pytest.raises(ContractError, match=re.escape(error)):
-        read_contracts(str(tmp_path / "c.json"))
-
-
-@pytest.mark.parametrize(("text", "place"), [("", "c.json"), ('{"x":', "c.json, line 1")])
-def test_contracts_import_refuses_deeply_nested_files(
-    text: str, place: str, tmp_path: Path
-) -> None:
-    (tmp_path / "c.json").write_text(text + NESTED, encoding="utf-8")
-    with pytest.raises(ContractError, match=rf"{re.escape(place)}: {TOO_DEEP}"):
-        read_contracts(str(tmp_path / "c.json"))
-
-
 def test_unreadable_file_is_one_line(ime_live: Run) -> None:
     done = ime_live("contracts", "import", "nothing")
     assert (done.returncode, done.stderr) == (
         2,
         "ime-live: nothing cannot be read: no such file or directory\n",
     )
-    with pytest.raises(SettingsError, match="is a directory"):
-        read_contracts(".")
 
 
 def store(database: Database, *contracts: dict[str, Any]) -> None:
@@ -253,7 +153,7 @@ def test_show_of_an_unknown_contract_is_an_error(ime_live: Run) -> None:
 def test_closed_pipe_ends_the_list_quietly(
     start: Callable[..., Any], register: Callable[..., None]
 ) -> None:
-    """As in ``ime-live contracts list | head -1``, with more than a pipe holds."""
+    """The list is longer than a pipe holds, as in ``ime-live contracts list | head -1``."""
     register(*((str(n), f"Contract{n}") for n in range(3000)))
     process = start("contracts", "list")
     assert process.stdout.readline().startswith('{"contractId":')
@@ -261,136 +161,6 @@ def test_closed_pipe_ends_the_list_quietly(
     said = process.stderr.read()
     assert process.wait(timeout=10) == 1
     assert said == ""
-
-
-# -- CSV ----------------------------------------------------------------------------------------
-
-CSV = """contractId,contractName,market,title,aliases,strikePrice,canBuy,ExpirationDate
-12345,ContractA,,,,,,
-67890,ContractB,IMEOption,"a ""title"", of
-two lines",OldB|OlderB,1500.5,TRUE,2026-12-01
-"""
-CSV_RECORDS: list[dict[str, Any]] = [
-    A,
-    {
-        "contractId": "67890",
-        "contractName": "ContractB",
-        "market": "IMEOption",
-        "title": 'a "title", of\ntwo lines',
-        "aliases": ["OldB", "OlderB"],
-        "strikePrice": 1500.5,
-        "canBuy": True,
-        "ExpirationDate": "2026-12-01",
-    },
-]
-
-
-def unquoted(text: str) -> str:
-    """The same with simpler cells, so that another separator may be put in."""
-    return text.replace('"a ""title"", of\ntwo lines"', "title")
-
-
-def read(folder: Path, text: str | bytes) -> list[dict[str, Any]]:
-    """Return the contracts of a file with this text."""
-    file = folder / "c.csv"
-    file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return [json.loads(each.to_json()) for each in read_contracts(str(file))]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        CSV,
-        CSV.rstrip("\n"),
-        "\n\n" + CSV + "\n\n,,,,,,,\n",
-        "\ufeff" + CSV,
-        CSV.encode("utf-16"),
-        CSV.replace("\r\n", "\n").replace("ContractA,,,,,,", "ContractA , ,,,,\u200f,"),
-        CSV.replace("contractId,", "\u200e contractId ,").replace("12345", "\u00a012345\u200c"),
-        CSV.replace("TRUE", "1").replace("1500.5", "۱۵۰۰.۵").replace("2026-12-01", "۲۰۲۶-۱۲-۰۱"),
-        # Columns that a spreadsheet has beside those with a name.
-        "\n".join(
-            line + ",," if line.startswith(("contract", "123", "two")) else line
-            for line in CSV.splitlines()
-        ),
-    ],
-)
-def test_csv_file_is_read(
-    text: str | bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert read(tmp_path, text) == CSV_RECORDS
-    assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize("separator", [";", "\t", "|"])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-@pytest.mark.parametrize("first", ["", "sep=X\n", '"sep=X"\n'])
-def test_csv_file_with_other_separators_is_read(
-    separator: str, end: str, first: str, tmp_path: Path
-) -> None:
-    text = unquoted(CSV).replace("OldB|OlderB", "OldB").replace(",", separator)
-    text = (first.replace("X", separator) + text).replace("\n", end)
-    plain = [A, CSV_RECORDS[1] | {"title": "title", "aliases": ["OldB"]}]
-    assert read(tmp_path, text) == plain
-
-
-@pytest.mark.parametrize(
-    ("text", "error"),
-    [
-        (CSV.replace("contractId", "contractid"), "got: contractid (did you mean contractId?), "),
-        (
-            "id,name\n1,A\n",
-            "or CSV whose first line names contractId and contractName, got: id, ",
-        ),
-        (CSV.replace("title,", "title,title,"), "c.csv: the header names title twice"),
-        (
-            CSV.replace("ContractA,", "ContractA"),
-            "line 2: a line must have as many cells as the ",
-        ),
-        (CSV.replace("ContractA,,,,,,", "ContractA,,,,,,,,x"), "the header, 8, got 10"),
-        (CSV.replace("1500.5", '"1,500.5"'), "line 3: strikePrice must be a number, got 1,500.5"),
-        (CSV.replace("1500.5", "nan"), "line 3: strikePrice must be a number, got nan"),
-        (CSV.replace("1500.5", "1e999"), "line 3: strikePrice must be a finite number, got 1e999"),
-        (CSV.replace("1500.5", "1_000"), "line 3: strikePrice must be a number, got 1_000"),
-        (CSV.replace("TRUE", "ja"), "line 3: canBuy must be true or false, got ja"),
-        (
-            CSV.replace("IMEOption", "imeoption"),
-            "line 3: market must be one of IMEFutures, IMEOp",
-        ),
-        (CSV.replace("12345", ""), "line 2: Object missing required field `contractId`"),
-        (CSV.replace("67890", "67890.0"), "line 3: contractId must be given whole, got 67890.0"),
-        (CSV.replace("67890", "9.00E+16"), "line 3: contractId must be given whole, got 9.00E+16"),
-        (
-            CSV.replace("2026-12-01", "1/12/2026"),
-            "ExpirationDate must be YYYY-MM-DD (Gregorian, ",
-        ),
-        (CSV.replace('lines",', "lines,"), "c.csv, line 3: "),
-        (CSV.replace("ContractA", '"Contract\nA"'), "line 2: contractName must be one line"),
-        (CSV.replace("ContractA", "ContractA\0"), "c.csv, line 2: "),
-        (CSV.encode().replace(b"title", b"\xff"), "c.csv: not UTF-8"),
-    ],
-)
-def test_malformed_csv_file_is_refused(text: str | bytes, error: str, tmp_path: Path) -> None:
-    with pytest.raises(ContractError, match=re.escape(error)):
-        read(tmp_path, text)
-
-
-@pytest.mark.parametrize("text", ["\u2028", "\x85\n\u2003", "\u200c\n", " ;\u200c; \n"])
-def test_file_of_blanks_of_any_script_is_empty(text: str, tmp_path: Path) -> None:
-    with pytest.raises(ContractError, match=r"c\.csv is empty$"):
-        read(tmp_path, text)
-
-
-def test_only_some_of_many_unknown_columns_are_listed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    # To look for what each of them resembles would take minutes.
-    columns = [f"column{number}" for number in range(300_000)]
-    with pytest.raises(ContractError, match=r"must be JSON, or CSV .*, got: column0, column1, "):
-        read(tmp_path, ",".join(columns))
-    header = ",".join(["contractId", "contractName", *columns[:20_000]])
-    read(tmp_path, f"{header}\n1,A{',x' * 20_000}\n")
-    assert capsys.readouterr().err.endswith(", and 19950 more\n")
 
 
 def test_csv_file_is_imported(ime_live: Run, database: Database) -> None:
@@ -403,10 +173,7 @@ def test_csv_file_is_imported(ime_live: Run, database: Database) -> None:
     assert set(stored(database)) == {"12345", "67890"}
 
 
-# -- imported records ----------------------------------------------------------------------------
-
-
-def test_ids_and_names_are_trimmed(ime_live: Run, database: Database) -> None:
+def test_imported_ids_and_names_are_trimmed(ime_live: Run, database: Database) -> None:
     record = {
         "contractId": " ۱۲۳۴٥\u200f",
         "contractName": "\u202bContractA \u00a0",
@@ -416,37 +183,3 @@ def test_ids_and_names_are_trimmed(ime_live: Run, database: Database) -> None:
     assert stored(database) == {"12345": {**A, "aliases": ["OldA"]}}
     done = ime_live("contracts", "import", "-", stdin=lines({**A, "aliases": ["OldA"]}))
     assert done.stderr == "0 added, 0 changed, 1 unchanged\n"
-
-
-@pytest.mark.parametrize(
-    "given", ["1405-09-10", "1405/09/10", "1405/9/10", "۱۴۰۵/۰۹/۱۰", " ١٤٠٥-٠٩-١٠"]
-)
-def test_jalali_date_is_converted_and_reported(
-    ime_live: Run, database: Database, given: str
-) -> None:
-    done = ime_live("contracts", "import", "-", stdin=lines(B, {**A, "ExpirationDate": given}))
-    assert done.returncode == 0
-    assert done.stderr.splitlines() == [
-        f"standard input, line 2: ExpirationDate {given} is Jalali; it is taken as 2026-12-01",
-        "2 added, 0 changed, 0 unchanged",
-    ]
-    assert stored(database)["12345"]["ExpirationDate"] == "2026-12-01"
-
-
-def test_many_jalali_dates_are_reported_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    records = [{**A, "contractId": str(n), "ExpirationDate": "1405-01-01"} for n in range(9)]
-    found = read(tmp_path, lines(*records))
-    assert {each["ExpirationDate"] for each in found} == {"2026-03-21"}
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert said.endswith("it is taken as 2026-03-21 (9 such dates)\n")
-
-
-def test_gregorian_date_is_read_without_a_report(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    [found] = read(tmp_path, lines({**A, "ExpirationDate": "2028-02-29"}))
-    assert found["ExpirationDate"] == "2028-02-29"
-    assert capsys.readouterr().err == ""

@@ -1,3 +1,5 @@
+"""`ime-live demo`: its markets, its pages and tokens, and recordings that are played."""
+
 from __future__ import annotations
 
 import itertools
@@ -28,7 +30,7 @@ from websockets.sync.client import connect
 import ime_live as library
 from ime_live.archive.writer import ArchiveWriter
 from ime_live.contracts import Contract, Market
-from tests.feeds.ime.frames import rounds
+from tests.support.boards import rounds
 from tests.support.marks import thorough
 from tests.support.paths import ROOT
 from tests.support.payloads import payload
@@ -204,7 +206,7 @@ def test_demo_replays_a_recording_in_a_loop(start: Start, tmp_path: Path) -> Non
     seen: set[float] = set()
     with connect(url + "&status=true") as client:
         again = 0
-        while len(seen) < 3 or again < 3:  # each of the three states, and then anew
+        while len(seen) < 3 or again < 3:  # the three states, and then the first one again
             message = json.loads(client.recv(timeout=20))
             if message["channel"] == "IME Status":
                 assert message["data"]["feed"] in {None, "live"}  # not yet, or open

@@ -1,13 +1,10 @@
+"""`ime-live doctor`, and its checks of a gateway alone and behind nginx."""
+
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,56 +12,13 @@ import pytest
 
 from ime_live.doctor.check import run_checks
 from ime_live.doctor.gateway_checks import GATEWAY_CHECKS, CheckedGateway
-from tests.cli.test_tail import line_of
-from tests.support.servers import free_port
+from tests.cli.conftest import line_of
+from tests.support.nginx import nginx
 from tests.support.tls import TlsProxy
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
 Found = dict[str, dict[str, str]]
-
-
-@contextmanager
-def nginx(folder: Path, gateway: str, *directives: str, server: str = "") -> Iterator[int]:
-    """Run an nginx in front of a gateway; its port.
-
-    Args:
-        folder: takes its files.
-        gateway: host and port.
-        directives: of the location.
-        server: words after the port, and directives of the server.
-    """
-    binary = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if binary is None:
-        pytest.skip("nginx is not installed")
-    port = free_port()
-    folder.mkdir(exist_ok=True)
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    (folder / "nginx.conf").write_text(f"""
-        daemon off; master_process off; pid {folder}/pid; error_log stderr crit;
-        events {{ worker_connections 100; }}
-        http {{
-            access_log off;
-            {"".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)}
-            server {{
-                listen 127.0.0.1:{port} {server or ";"}
-                location / {{ proxy_pass http://{gateway}; {" ".join(directives)} }}
-            }}
-        }}
-    """)
-    command = [binary, "-p", str(folder), "-c", str(folder / "nginx.conf")]
-    with subprocess.Popen(command) as process:  # noqa: S603 - our own command
-        end = time.monotonic() + 30
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                assert process.poll() is None, "nginx does not start"
-                assert time.monotonic() < end, "nginx does not listen"
-                time.sleep(0.01)
-        yield port
-        process.terminate()
 
 
 async def answers(url: str, token: str | None = None) -> Found:

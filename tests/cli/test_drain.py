@@ -1,3 +1,5 @@
+"""`ime-live drain`: progress, and a gateway that ends meanwhile or is not found."""
+
 from __future__ import annotations
 
 import os
@@ -54,7 +56,7 @@ def test_drain_reports_progress_until_no_stream_is_open(
         r"(draining: (10|\d) streams? open\n)+drained: 0 streams open\n", done.stdout
     )
     assert {close_code(client) for client in clients} == {1001}
-    # It stays out of service, and a second command has nothing to wait for.
+    # The gateway stays drained, so a second command ends at once.
     again = ime_live("drain", IME_LIVE_PID_FILE=pid_file)
     assert (again.returncode, again.stdout) == (0, "drained: 0 streams open\n")
 

@@ -1,3 +1,5 @@
+"""`ime-live feed replay`: pauses, repetition, bad lines, and streams of a recorded market."""
+
 from __future__ import annotations
 
 import json

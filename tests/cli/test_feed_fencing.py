@@ -16,11 +16,11 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.store.lease import Lease
 from ime_live.store.store import Store
 from tests.cli.feeding import Feeds, until
-from tests.feeds.ime.frames import board, row, timestamp
-from tests.feeds.ime.signalr_hub import Hub
-from tests.stream.harness import Command
+from tests.support.boards import board, row, timestamp
+from tests.support.gateways import Command
 from tests.support.marks import thorough
 from tests.support.proxy import Proxy
+from tests.support.signalr.hub import Hub
 
 FUTURES = "updateFutureMarketsInfo"
 IDS = [str(n) for n in range(1_000, 1_120)]
@@ -46,7 +46,7 @@ async def proxy(own_valkey: EmbeddedValkey) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 def valkey(own_valkey: EmbeddedValkey) -> EmbeddedValkey:
-    """By TCP, as a proxy needs it."""
+    """A Valkey on TCP, which a proxy needs."""
     return own_valkey
 
 
@@ -58,7 +58,7 @@ async def hub_of_standby() -> AsyncIterator[Hub]:
 
 
 async def prices(store: Store) -> set[float]:
-    """Of all contracts; none while some of them have no state yet."""
+    """The prices of all contracts; empty while one has no state yet."""
     states = await store.last(IDS)
     if len(states) < len(IDS):
         return set()

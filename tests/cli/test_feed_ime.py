@@ -15,11 +15,11 @@ from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import Lease
 from ime_live.store.store import Store
 from tests.cli.feeding import Feeds, price_of, until
-from tests.feeds.ime.frames import board, future, row
-from tests.feeds.ime.refusals import Refusal
-from tests.feeds.ime.signalr_hub import Hub
+from tests.support.boards import board, future, row
 from tests.support.paths import CAPTURE
 from tests.support.servers import free_port
+from tests.support.signalr.hub import Hub
+from tests.support.signalr.refusals import Refusal
 
 
 async def test_feed_publishes_contracts_and_changes_without_configuration(
@@ -188,7 +188,7 @@ async def test_feed_records_its_frames(hub: Hub, feeds: Feeds, tmp_path: Path) -
 async def test_recorded_frames_are_published_from_the_hub(
     hub: Hub, feeds: Feeds, store: Store, lease: Lease
 ) -> None:
-    """One row of each kind, with values worked out by hand from the frames."""
+    """The values of one row per kind are worked out by hand from the frames."""
     feed = feeds.start()
     await hub.connected("webSockets")
     pushed = 0

@@ -12,11 +12,11 @@ from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import Lease
 from ime_live.store.store import Store
 from tests.cli.feeding import Feeds, price_of, until
-from tests.feeds.ime.frames import board, row, timestamp
-from tests.feeds.ime.refusals import Refusal
-from tests.feeds.ime.signalr_hub import Hub
+from tests.support.boards import board, row, timestamp
 from tests.support.marks import thorough
 from tests.support.proxy import Proxy
+from tests.support.signalr.hub import Hub
+from tests.support.signalr.refusals import Refusal
 
 FUTURES = "updateFutureMarketsInfo"
 OPTIONS = "updateMarketsInfo"
@@ -114,7 +114,7 @@ async def test_restarted_feed_publishes_no_older_states(
         assert late.violations == []
 
 
-async def test_polled_and_resent_boards_come_in_the_order_of_their_stamps(
+async def test_polled_and_resent_boards_are_published_in_the_order_of_timestamps(
     hub: Hub, feeds: Feeds, store: Store
 ) -> None:
     hub.refuse("negotiate", Refusal.FORBIDDEN)

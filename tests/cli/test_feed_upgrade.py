@@ -16,10 +16,10 @@ from ime_live.status import FeedState
 from ime_live.store.lease import Lease
 from ime_live.store.store import Store
 from tests.cli.feeding import Feeds, price_of, until
-from tests.feeds.ime.frames import future
-from tests.feeds.ime.signalr_hub import Hub
-from tests.stream.harness import Command
-from tests.stream.old_version import OldCommand, need_old_version
+from tests.support.boards import future
+from tests.support.gateways import Command
+from tests.support.old_version import OldCommand, need_old_version
+from tests.support.signalr.hub import Hub
 
 CHANNEL = "ime:live:{901}"
 

@@ -1,4 +1,4 @@
-"""Output that nobody takes: what a command is there for is done all the same."""
+"""Output that nobody reads: a command does its work nevertheless."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_command_that_is_started_without_output_does_its_work(
 def test_wrong_settings_have_their_own_status_also_when_they_cannot_be_named(
     broken: int, env: dict[str, str]
 ) -> None:
-    # A supervisor goes by it.
+    # Supervisors depend on the status.
     assert run(["serve", "--auth", "jwt"], b"", broken, env) == 2
 
 

@@ -1,3 +1,5 @@
+"""`ime-live publish`: good and bad lines, from a file and from a pipe, also without Redis."""
+
 from __future__ import annotations
 
 import json
@@ -156,7 +158,7 @@ def test_publish_sends_each_line_when_it_arrives(
             assert message is not None
             assert json.loads(message["data"])["data"]["Aggregate"]["last_price"] == price
         register(("new", "New"))
-        # It looks for what it does not know at most once a second.
+        # It looks for unknown contracts at most once per second.
         message = None
         while message is None:
             process.stdin.write(line(3, contractName="New"))
@@ -201,7 +203,7 @@ def stored_price(valkey: EmbeddedValkey) -> float | None:
 def test_standard_input_waits_for_redis(
     start: Callable[..., subprocess.Popen[str]], own_valkey: EmbeddedValkey, line: Line
 ) -> None:
-    """At the start, and again when it goes away; no line is lost."""
+    """It waits at the start and after an outage, and loses no line."""
     own_valkey.stop()
     process = start("publish", "-", "--redis-url", own_valkey.url)
     assert process.stdin is not None
@@ -273,7 +275,7 @@ def without_replicas(server: Server) -> None:
 
 
 def unsaved(server: Server) -> None:
-    server.client.config_set("dir", "/proc")  # where nobody can save
+    server.client.config_set("dir", "/proc")  # a folder in which it cannot save
     server.client.config_set("save", "3600 1")
     with suppress(RedisError):
         server.client.bgsave()

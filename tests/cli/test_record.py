@@ -23,7 +23,6 @@ from ime_live.archive.day_file import day_files, read_members
 from ime_live.archive.listing import RecordingSelection
 from ime_live.archive.recorder import StreamRecorder
 from ime_live.archive.writer import ArchiveWriter
-from ime_live.cli.arguments.selecting import TokenFile
 from ime_live.cli.record import line_of
 from ime_live.contracts import Contract, Market
 from ime_live.local.embedded import EmbeddedValkey
@@ -32,8 +31,7 @@ from ime_live.publisher import Publisher
 from ime_live.store.store import Store
 from ime_live.timezones import TEHRAN, zone_of
 from tests.support.payloads import payload
-
-SECRET = "a secret of the tests, long enough for HS256"
+from tests.support.token_keys import SECRET
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -94,7 +92,7 @@ async def test_record_writes_every_state(
         await eventually(lambda: states(folder) == expected)
         expected += [await publish(publisher, "12"[n % 2], n) for n in range(2, 60)]
         await eventually(lambda: len(states(folder)) == len(expected))
-        # Its end loses nothing of what has arrived, either.
+        # A state that has arrived is written at the end.
         expected.append(await publish(publisher, "2", 99))
         await asyncio.sleep(0.2)
     said = ended(process)
@@ -248,7 +246,7 @@ async def test_new_listing_joins_and_a_renamed_contract_stays_the_same(
             )
             expected += [await publish(publisher, "3", 2), await publish(publisher, "1", 3)]
             await eventually(lambda: set(states(tmp_path)) == set(expected))
-            # One that is removed from the service does not end the others.
+            # A contract that is removed from the service does not end the recording.
             await store.remove_contracts(["1"])
             expected.append(await publish(publisher, "3", 4))
             await eventually(lambda: set(states(tmp_path)) == set(expected))
@@ -331,13 +329,6 @@ async def test_expired_token_is_renewed_from_its_file_or_ends_the_recording(
     assert "token expired" in said  # a thread may write the log's last line after it
     assert states(folder) == expected
     assert "eyJ" not in said
-
-
-def test_token_file_is_read_again_at_each_call(tmp_path: Path) -> None:
-    token = TokenFile(tmp_path / "token")
-    for text in ("first", "second"):
-        (tmp_path / "token").write_text(f"{text}\n")
-        assert token() == text
 
 
 @pytest.mark.thorough

@@ -1,3 +1,5 @@
+"""`ime-live serve`: wrong settings, ports in use, signals and workers."""
+
 from __future__ import annotations
 
 import json

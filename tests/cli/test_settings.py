@@ -1,3 +1,5 @@
+"""`ime-live settings`: the value of each option, and where it comes from."""
+
 from __future__ import annotations
 
 import subprocess

@@ -17,7 +17,7 @@ import pytest
 
 from ime_live.local.embedded import EmbeddedValkey
 from tests.cli.conftest import environment
-from tests.feeds.ime.frames import rounds
+from tests.support.boards import rounds
 from tests.support.marks import thorough
 from tests.support.paths import ROOT
 
@@ -202,7 +202,7 @@ def test_interrupt_while_workers_start_shows_no_traceback(
     serve = ["serve", "--auth", "none", "--port", "0", "--workers", "3", "--redis-url", valkey.url]
     with started([*PROGRAM, *serve], tmp_path) as process:
         process.says("listening")
-        time.sleep(delay)  # a few moments of their start
+        time.sleep(delay)  # at a few moments of their start
         process.interrupt(2)
         assert process.ended() in {0, 130}
 

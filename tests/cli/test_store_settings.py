@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Result, environment
-from tests.stream.harness import Gateway
+from tests.support.gateways import Gateway
 from tests.support.servers import PATIENCE, Server, free_port
 
 SERVE = ("serve", "--auth", "none", "--port", "0")
@@ -19,7 +19,7 @@ EXCHANGE = ("--base-url", "http://127.0.0.1:1/", "--polling-url", "http://127.0.
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """It has two databases."""
+    """A Valkey with two databases."""
     with Server(tmp_path_factory.mktemp("server"), "--databases", "2", "--save", "") as made:
         yield made
 
@@ -41,7 +41,7 @@ def env() -> dict[str, str]:
         ("publish", "frames"),
     ],
 )
-def test_command_ends_at_its_start(
+def test_command_ends_when_redis_refuses_the_login(
     ime_live: Callable[..., Result], server: Server, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     (tmp_path / "frames").touch()

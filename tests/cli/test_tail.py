@@ -1,3 +1,5 @@
+"""`ime-live tail`: reviews of messages on the channels of contracts."""
+
 from __future__ import annotations
 
 import json
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from ime_live.local.embedded import EmbeddedValkey
+from tests.cli.conftest import line_of
 from tests.support.servers import until
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
@@ -17,16 +20,6 @@ Start = Callable[..., subprocess.Popen[str]]
 MakePayload = Callable[..., dict[str, Any]]
 
 VERSION = 1_700_000_000_000_000
-
-
-def line_of(stream: Any, words: str) -> str:  # noqa: ANN401 - a pipe
-    """The first line with these words; all lines before it are read."""
-    seen = []
-    for line in stream:
-        seen.append(line)
-        if words in line:
-            return str(line)
-    raise AssertionError("".join(seen))
 
 
 def listened(database: Database, channel: str) -> None:

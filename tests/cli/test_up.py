@@ -27,9 +27,9 @@ from ime_live.cli.arguments.options import with_settings
 from ime_live.local.embedded import kept_valkey
 from ime_live.local.up import _children, _quoted, _write_live, greeting
 from ime_live.settings import FeedSettings, GatewaySettings, UpSettings, options
-from tests.feeds.ime.frames import future
-from tests.feeds.ime.signalr_hub import Hub
-from tests.stream.harness import Command
+from tests.support.boards import future
+from tests.support.gateways import Command
+from tests.support.signalr.hub import Hub
 
 Eventually = Callable[..., Awaitable[None]]
 PATIENCE = 30.0

@@ -1,3 +1,5 @@
+"""`ime-live watch`: lines, JSON, and the table on a terminal."""
+
 from __future__ import annotations
 
 import fcntl
@@ -17,8 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import environment
-from tests.cli.test_tail import line_of
+from tests.cli.conftest import environment, line_of
 from tests.support.marks import thorough
 
 Database = Any  # a client of redis-py, whose commands are loosely typed

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
-from tests.client.texts import DATA
+from tests.support.stream_messages import DATA
 
 STATIC = {
     "contractId": "1",

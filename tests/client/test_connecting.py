@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.client.service import PATIENCE, connect, sending, service, take
-from tests.client.texts import stamp, update
+from tests.support.stream_messages import stamp, update
+from tests.support.stream_service import PATIENCE, connect, sending, service, take
 
 Eventually = Callable[..., Awaitable[None]]
 

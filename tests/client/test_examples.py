@@ -26,10 +26,10 @@ import ime_live
 from ime_live.archive.writer import ArchiveWriter
 from ime_live.contracts import Contract
 from tests.client.rest_service import STATIC, Rest
-from tests.client.service import sending, service
-from tests.client.texts import DATA, update
 from tests.support.marks import thorough
 from tests.support.paths import ROOT
+from tests.support.stream_messages import DATA, update
+from tests.support.stream_service import sending, service
 
 Eventually = Callable[..., Awaitable[None]]
 

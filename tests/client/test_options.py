@@ -144,7 +144,7 @@ async def test_address_and_token_are_read_from_the_environment(
     assert options.service == read_service("wss://example.org:8443/p")
     assert await options.credentials.headers() == {"Authorization": "Bearer abc"}
     assert repr(AsyncClient()) == "<AsyncClient example.org:8443>"
-    # An argument precedes the environment.
+    # An argument takes precedence over the environment.
     options = connect("ws://h", ["A"], token="mine")._options
     assert options.service == read_service("ws://h")
     assert await options.credentials.headers() == {"Authorization": "Bearer mine"}

@@ -1,4 +1,4 @@
-"""Portals: what runs when one is closed, and what comes later, is told so and never waits on."""
+"""Portals: calls that run when one is closed, or come later, fail and never wait."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from ime_live.contracts import Contract
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import StoreSettings
 from ime_live.store.store import Store
-from tests.stream.harness import PATIENCE, Gateway
+from tests.support.gateways import PATIENCE, Gateway
 from tests.support.servers import free_port
 from tests.support.tls import TlsProxy
 

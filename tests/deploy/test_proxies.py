@@ -19,7 +19,7 @@ import ime_live
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from tests.deploy.conftest import CONTRACTS, PREFIX, Site
-from tests.stream.harness import PATIENCE, Gateway
+from tests.support.gateways import PATIENCE, Gateway
 from tests.support.servers import free_port
 from tests.support.tls import TlsProxy
 

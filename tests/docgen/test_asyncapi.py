@@ -36,7 +36,7 @@ DOCUMENTS = [pytest.param(whole(each), id=each.auth.value) for each in (OPEN, GU
 
 
 @pytest.mark.parametrize("made", DOCUMENTS)
-def test_every_reference_leads_somewhere(made: Node) -> None:
+def test_references_of_the_document_can_be_resolved(made: Node) -> None:
     found = references(made)
     assert len(found) > 30
     for reference in found:
@@ -247,7 +247,7 @@ def test_limits_of_a_rate_are_those_described(rate: float) -> None:
 
 
 @pytest.mark.parametrize("by", By)
-def test_another_spelling_means_the_same(by: By) -> None:
+def test_alias_of_a_parameter_is_read_like_its_documented_name(by: By) -> None:
     properties = query_of(ENDPOINTS[by])["properties"]
     [(other, schema)] = [(n, s) for n, s in properties.items() if ALIAS in s]
     documented = schema[ALIAS]

@@ -1,3 +1,5 @@
+"""Checks: one that fails stops only those that depend on it."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""Checks of the exchange, against the test SignalR hub: fields, transports, clock and report."""
+
 from __future__ import annotations
 
 import asyncio
@@ -11,9 +13,9 @@ import pytest
 from ime_live.doctor.check import Finding, run_checks
 from ime_live.doctor.exchange_checks import EXCHANGE_CHECKS, CheckedExchange
 from ime_live.settings import SignalRHubSettings
-from tests.feeds.ime.frames import board, row, timestamp
-from tests.feeds.ime.refusals import Refusal
-from tests.feeds.ime.signalr_hub import Hub
+from tests.support.boards import board, row, timestamp
+from tests.support.signalr.hub import Hub
+from tests.support.signalr.refusals import Refusal
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+"""Checks of this machine: keys, ports and open files."""
+
 from __future__ import annotations
 
 import resource
@@ -56,7 +58,7 @@ async def test_port_that_is_taken_by_another_program_fails() -> None:
     assert "address already in use" in found["port"].text
 
 
-async def test_few_files_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_low_limit_of_open_files_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
     found = await answers(DoctorSettings(port=0))
     assert (found["files"].level, "LimitNOFILE" in found["files"].remedy) == ("warning", True)

@@ -1,3 +1,5 @@
+"""Reviews of published messages: faults, notes, and limits of their number."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Checks of Redis: contracts, states, the feed, and permissions."""
+
 from __future__ import annotations
 
 import json

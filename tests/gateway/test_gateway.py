@@ -1,4 +1,4 @@
-"""One process's gateway: what a failure of one part of it leaves to the others."""
+"""The gateway of a process: a failure of one part does not affect the others."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_failing_task_ends_neither_others_nor_the_process(
         looks += 1
         raise LookupError("a defect of ours")
 
-    gateway._feed.look = look  # type: ignore[method-assign]
+    gateway._feed.poll = look  # type: ignore[method-assign]
     with capture_logs() as logs:
         await gateway.start()
         await eventually(lambda: looks > 1 and gateway.readiness().ready)
@@ -44,7 +44,7 @@ async def test_failing_task_ends_neither_others_nor_the_process(
     assert isinstance(line["exc_info"], LookupError)
 
 
-async def test_closing_goes_on_when_a_part_cannot_be_closed(gateway: Gateway) -> None:
+async def test_close_continues_when_one_part_cannot_be_closed(gateway: Gateway) -> None:
     closed = []
 
     async def fail() -> None:

@@ -1,4 +1,4 @@
-"""One HTTP connection: one request after the other, each answered once, and how it ends."""
+"""An HTTP connection: requests are answered once each and in order, until it ends."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ async def test_large_request_is_refused_when_incomplete_ones_hold_too_much() -> 
     assert third.written == b""
     third.abort()
     await server.settle()
-    assert server.context.request_memory.held == 0
+    assert server.context.request_memory.buffered == 0
 
 
 async def test_large_request_is_refused_when_those_that_wait_for_their_turn_hold_too_much() -> None:
@@ -280,7 +280,7 @@ async def test_large_request_is_refused_when_those_that_wait_for_their_turn_hold
     await server.settle()
     assert [status for status, _ in answers(first.written)] == [200]
     assert second.written.count(b"HTTP/1.1 ") == 1
-    assert server.context.request_memory.held == 0
+    assert server.context.request_memory.buffered == 0
 
 
 async def test_slow_second_request_is_408() -> None:

@@ -8,7 +8,14 @@ from typing import Final
 
 import pytest
 
-from ime_live.gateway.tasks import LONGEST_WAIT, RAN_WELL, TimeSlice, jittered, keep_running, woken
+from ime_live.gateway.tasks import (
+    LONGEST_WAIT,
+    RAN_WELL,
+    TimeSlice,
+    jittered,
+    keep_running,
+    wait_for_event,
+)
 from tests.support.clock import FakeClock
 
 
@@ -75,7 +82,7 @@ async def test_task_that_returns_has_failed() -> None:
     world = World((1.0, None))
     await world.play()
     assert [str(error) for error in world.failures] == [
-        "a part must run until cancelled, but it has ended"
+        "a task must run until cancelled, but it has returned"
     ]
 
 
@@ -100,10 +107,10 @@ async def test_own_cancellation_ends_the_task() -> None:
 
 async def test_woken_says_whether_the_event_came_in_time() -> None:
     event = asyncio.Event()
-    assert not await woken(event, 0.001)
+    assert not await wait_for_event(event, 0.001)
     asyncio.get_running_loop().call_soon(event.set)
-    assert await woken(event, 20)
-    assert await woken(event, 0)  # it is there already
+    assert await wait_for_event(event, 20)
+    assert await wait_for_event(event, 0)  # it is there already
 
 
 async def test_long_task_yields_to_others_once_per_time_slice() -> None:

@@ -148,7 +148,7 @@ def test_worker_with_a_hanging_event_loop_is_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.thorough
 def test_workers_are_not_replaced_for_a_pause_of_all(tmp_path: Path) -> None:
-    """As when a job is stopped in a terminal (Ctrl-Z) and goes on (fg)."""
+    """A job that is stopped in a terminal by Ctrl-Z and continued by fg does so."""
     with running(tmp_path, "good") as program:
         os.killpg(program.process.pid, signal.SIGSTOP)
         time.sleep(3)  # the machine's clock goes on
@@ -203,7 +203,7 @@ def test_sighup_that_cannot_be_handled_ends_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.thorough
-def test_workers_that_cannot_start_end_it_all(tmp_path: Path) -> None:
+def test_workers_that_cannot_start_end_the_command_with_an_error(tmp_path: Path) -> None:
     with running(tmp_path, "cannot") as program:
         said, _ = program.process.communicate(timeout=PATIENCE)
         assert program.process.returncode == 1

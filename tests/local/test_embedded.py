@@ -1,3 +1,5 @@
+"""The embedded Valkey: restarts, ends, kept data, and faults of its folder and program."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""The keeper of an embedded Valkey: faults of its start, and its end."""
+
 from __future__ import annotations
 
 import signal

@@ -19,7 +19,7 @@ from ime_live.market import version_of
 from ime_live.store.store import Store
 from ime_live.timezones import TEHRAN, zone_of
 from tests.archive.states import DAY, stamp
-from tests.feeds.ime.frames import rounds
+from tests.support.boards import rounds
 from tests.support.payloads import payload
 
 Database = Any  # a client of redis-py, whose commands are loosely typed

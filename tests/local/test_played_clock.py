@@ -1,3 +1,5 @@
+"""The clock of a recording that is played: its speed, its waits, and moments of its states."""
+
 from __future__ import annotations
 
 import pytest

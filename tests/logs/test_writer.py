@@ -1,10 +1,8 @@
-"""Lines reach the log in order; and if they cannot, whoever logs notices nothing of it."""
+"""Lines reach the log in order; a log that cannot be written neither raises nor blocks."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,7 +12,8 @@ from typing import Final
 import pytest
 
 from ime_live.logs.writer import LogWriter
-from tests.support.servers import PATIENCE, until
+from tests.logs.programs import SET_UP, run
+from tests.support.servers import until
 
 _PIPE_HOLDS: Final = 65_536
 
@@ -202,32 +201,8 @@ def test_line_without_end_is_cut(pipe: Pipe) -> None:
     assert sum(map(len, read)) < 100_000
 
 
-def run(folder: Path, program: str) -> list[str]:
-    """The lines that a program writes to its standard error."""
-    output = folder / "log"
-    with output.open("wb") as log:
-        done = subprocess.run(  # noqa: S603 - ours
-            [sys.executable, "-W", "error", "-c", program],
-            stderr=log,
-            timeout=PATIENCE,
-            check=False,
-        )
-    assert done.returncode == 0, output.read_text()
-    return output.read_text().splitlines()
-
-
-_SET_UP: Final = """
-import logging, os, sys, warnings
-import structlog
-from ime_live.logs import configure_logging, lines_dropped
-from ime_live.settings import LogFormat, LogSettings
-configure_logging(LogSettings(log_format=LogFormat(sys.argv[1] if sys.argv[1:] else "text")))
-log = structlog.get_logger()
-"""
-
-
 def test_last_lines_of_a_process_are_written(tmp_path: Path) -> None:
-    read = run(tmp_path, _SET_UP + "for n in range(5_000): log.info('line', n=n)")
+    read = run(tmp_path, SET_UP + "for n in range(5_000): log.info('line', n=n)")
     assert [line.rpartition("=")[2] for line in read] == [str(n) for n in range(5_000)]
 
 
@@ -238,7 +213,7 @@ class Unraisable:
 kept = [Unraisable()]
 kept.append(kept)
 """
-    run(tmp_path, _SET_UP + program)
+    run(tmp_path, SET_UP + program)
 
 
 def test_forked_process_writes_its_own_lines(tmp_path: Path) -> None:
@@ -250,60 +225,7 @@ child = os.fork()
 for n in range(1_000): log.info("parent" if child else "child", n=n)
 if child: assert os.waitpid(child, 0)[1] == 0
 """
-    read = run(tmp_path, _SET_UP + program)
+    read = run(tmp_path, SET_UP + program)
     for event, count in (("before", 100), ("parent", 1_000), ("child", 1_000)):
         numbers = [line.rpartition("=")[2] for line in read if f" {event} " in line]
         assert numbers == [str(n) for n in range(count)]
-
-
-def test_lines_of_structlog_of_the_standard_library_and_warnings_keep_one_order(
-    tmp_path: Path,
-) -> None:
-    program = """
-for n in range(50):
-    log.info("ours", n=n)
-    logging.getLogger("theirs").warning("theirs n=%d", n)
-warnings.warn("a warning")
-class Unraisable:
-    def __del__(self): raise LookupError("nobody can take this")
-del (made := [Unraisable()])[:]
-log.info("the last one")
-"""
-    program = program.replace("warnings.warn", "warnings.simplefilter('default');warnings.warn")
-    read = run(tmp_path, _SET_UP + program)
-    assert [line.rpartition("=")[2] for line in read[:100]] == [
-        str(n) for n in range(50) for _ in range(2)
-    ]
-    rest = "\n".join(read[100:-1])
-    assert "a warning" in rest
-    assert "LookupError: nobody can take this" in rest
-    assert "the last one" in read[-1]
-
-
-@pytest.mark.parametrize("log_format", ["text", "json"])
-def test_value_with_a_failing_repr_does_not_fail_the_logging(
-    tmp_path: Path, log_format: str
-) -> None:
-    program = """
-class Hostile:
-    def __str__(self): raise ValueError("no text")
-    __repr__ = __str__
-endless = []
-endless.append(endless)
-bad = [Hostile(), "\\ud800", 10**400, endless, {Hostile(): 1}, b"\\xff", float("nan"), {1: {2}}]
-for value in bad:
-    log.info("fine", value=value)
-    log.info(value)
-    log.info("\\ud800", **{"\\ud800": value})
-    logging.getLogger().warning("%s", value)
-    logging.getLogger().warning(value)
-logging.getLogger().warning("%d and %s", "of another type")
-try:
-    raise LookupError(Hostile())
-except LookupError:
-    log.exception("with a traceback")
-log.info("the last one")
-"""
-    read = run(tmp_path, f"import sys; sys.argv = ['', '{log_format}']\n" + _SET_UP + program)
-    assert "the last one" in read[-1]
-    assert sum("a log line cannot be written" in line for line in read) > 5

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -37,7 +35,7 @@ def test_health_of_a_program_that_is_not_ready_is_200() -> None:
 
 
 @pytest.mark.parametrize(("reason", "status"), [(None, 200), ("Redis cannot be reached", 503)])
-def test_ready_tells_the_reason(reason: str | None, status: int) -> None:
+def test_ready_is_503_with_the_reason(reason: str | None, status: int) -> None:
     found, _, body = respond("GET /ready/?a=b HTTP/1.1\r\n\r\n", reason=reason)
     assert found == status
     assert msgspec.json.decode(body) == {"ready": reason is None, "reason": reason}
@@ -138,7 +136,7 @@ async def test_request_that_is_too_long_is_refused() -> None:
     assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")
 
 
-async def test_clients_that_hang_lose_their_place() -> None:
+async def test_silent_connections_are_closed_after_the_timeout() -> None:
     async with served(timeout=0.2) as port:
         silent = [await port.connect() for _ in range(MAX_CONNECTIONS)]
         for reader, _ in silent:
@@ -162,10 +160,9 @@ async def test_connections_above_the_limit_are_closed_at_once() -> None:
 
 
 async def test_clients_that_do_not_read_do_not_delay_the_end() -> None:
-    async with served(body=b"x" * 50_000_000) as port:
-        client = socket.create_connection(("127.0.0.1", port.number))
-        client.send(GET)
-        await asyncio.sleep(0.1)
-        begin = time.monotonic()
-    assert time.monotonic() - begin < 2
-    client.close()
+    async with asyncio.timeout(PATIENCE):
+        async with served(timeout=600.0, body=b"x" * 50_000_000) as port:
+            reader, writer = await port.connect()
+            writer.write(GET)
+            await reader.readexactly(1)  # the rest waits, more than all buffers hold
+        writer.close()

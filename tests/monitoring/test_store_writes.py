@@ -1,3 +1,5 @@
+"""Metrics of writes to the store: durations and failures."""
+
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry

@@ -1,3 +1,5 @@
+"""Reloading settings: live options change, others wait for a restart."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -10,8 +12,8 @@ from ime_live.errors import SettingsError
 from ime_live.logs import configure_logging
 from ime_live.process.reload import Reloader, compare
 from ime_live.settings import AuthMode, GatewaySettings, LogLevel, LogSettings
+from tests.support.token_keys import SECRET
 
-SECRET = "a secret of the tests, long enough for HS256"
 NEW_SECRET = "another secret of the tests, long enough too"
 FORMER = GatewaySettings(jwt_secret=SECRET, max_connections=5)
 

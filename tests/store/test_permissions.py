@@ -1,4 +1,4 @@
-"""The users of docs/redis.md: each does all of its work, and none of it without a permission less.
+"""The users of docs/redis.md: each can do all of its work, and needs each of its permissions.
 
 The rules are taken from the document, and applied to a real server. The server's ACL LOG has what
 it refuses, also where the program continues without.

@@ -1,3 +1,5 @@
+"""Pub/Sub on a real Valkey: subscriptions, breaks, refusals and half-open links."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""The store on a real Valkey: states, versions, batches, and faults of its data."""
+
 from __future__ import annotations
 
 import asyncio
@@ -179,6 +181,7 @@ def _reversed(value: Any) -> Any:  # noqa: ANN401 - any JSON
         lambda data: json.dumps({"extra": {"BestLimit": None}} | data),
         lambda data: json.dumps(data, indent=1).replace("1163100", "1.1631E+6"),
     ],
+    ids=["blanks", "indented", "another order", "unknown keys", "exponent"],
 )
 async def test_state_that_others_have_written_in_other_words_is_equal(
     store: Store, redis: Client, state: MakeState, write: Callable[[Any], str]
@@ -271,7 +274,7 @@ async def test_versions_grow_over_an_emptied_store(
     "version",
     [
         *("", "abc", "nan", "inf", "-inf", "-5", "0", "1e400", "0x", "9" * 30, str(2**63)),
-        # Numbers to Lua, and to readers none.
+        # Lua reads these as numbers, other readers do not.
         *(
             "1700000000000000.0",
             "1.7e15",
@@ -280,7 +283,7 @@ async def test_versions_grow_over_an_emptied_store(
             "0x60a24181e4000",
         ),
         "1700000000000000".zfill(20),
-        # Named: processes that share the tests out must know them by one name.
+        # The ids must be the same in each worker of pytest-xdist.
         pytest.param(str(now() + 2 * 86_400 * MICROSECONDS), id="in two days"),
         pytest.param(str(now() * 1000), id="nanoseconds"),
     ],
@@ -434,7 +437,7 @@ async def test_last_state_that_cannot_be_read_is_left_out(
     ]
 
 
-async def test_states_are_as_they_were_stored(
+async def test_states_are_returned_as_they_were_stored(
     store: Store, redis: Client, state: MakeState
 ) -> None:
     stored = await publish(store, "1", state(last_price=5))
@@ -499,7 +502,7 @@ async def test_truncated_state_is_bad_data_and_not_missing(
         assert str(found) == f"a last state must have version and data, missing: {missing}"
     assert await store.last(["1"]) == {}
     assert store.unreadable == 1
-    # The next state heals it.
+    # The next state replaces it.
     stored = await publish(store, "1", state())
     history: str = (await redis.info("replication"))["master_replid"]
     assert await store.states(["1"]) == {

@@ -13,7 +13,7 @@ def begun(*channels: bytes) -> Subscriptions:
     """A connection that has asked for these channels, and got no answer yet."""
     subscriptions = Subscriptions(ALWAYS)
     for channel in channels:
-        subscriptions.want(channel, channel.decode())
+        subscriptions.add(channel, channel.decode())
     subscriptions.begin()
     assert subscriptions.commands() == [("SUBSCRIBE", {ALWAYS, *channels})]
     return subscriptions
@@ -28,21 +28,21 @@ async def waiting(subscriptions: Subscriptions) -> asyncio.Future[bool]:
 def test_subscribe_sends_only_changes() -> None:
     subscriptions = begun(b"1", b"2")
     assert subscriptions.commands() == []
-    subscriptions.want(b"1", "1")
-    subscriptions.want(b"3", "3")
-    subscriptions.drop(b"2")
-    subscriptions.drop(b"none")
+    subscriptions.add(b"1", "1")
+    subscriptions.add(b"3", "3")
+    subscriptions.remove(b"2")
+    subscriptions.remove(b"none")
     assert subscriptions.commands() == [("SUBSCRIBE", {b"3"}), ("UNSUBSCRIBE", {b"2"})]
-    subscriptions.want(b"4", "4")
-    subscriptions.drop(b"4")
+    subscriptions.add(b"4", "4")
+    subscriptions.remove(b"4")
     assert subscriptions.commands() == []
 
 
 async def test_confirmation_of_a_later_command_is_not_taken_for_an_earlier_one() -> None:
     subscriptions = begun(b"1")
-    subscriptions.drop(b"1")
+    subscriptions.remove(b"1")
     subscriptions.commands()
-    subscriptions.want(b"1", "1")
+    subscriptions.add(b"1", "1")
     confirmed = await waiting(subscriptions)
     subscriptions.commands()
     for _ in range(3):  # of both channels, and of the UNSUBSCRIBE
@@ -63,7 +63,7 @@ async def test_channel_that_is_confirmed_already_is_so_at_once() -> None:
 async def test_repeated_subscribe_is_confirmed_after_earlier_commands() -> None:
     subscriptions = begun(b"1")
     caught_up = await waiting(subscriptions)
-    subscriptions.again()
+    subscriptions.resubscribe()
     assert subscriptions.commands() == [("SUBSCRIBE", {ALWAYS})]
     for _ in range(2):
         subscriptions.confirm(ALWAYS)
@@ -111,10 +111,10 @@ async def test_later_answers_do_not_settle_a_refused_command() -> None:
     subscriptions = begun()
     subscriptions.confirm(ALWAYS)
     for channel in (b"1", b"2"):
-        subscriptions.want(channel, channel.decode())
+        subscriptions.add(channel, channel.decode())
     settled = await waiting(subscriptions)
     subscriptions.commands()
-    subscriptions.want(b"3", "3")
+    subscriptions.add(b"3", "3")
     subscriptions.commands()
     assert subscriptions.refuse("NOPERM") == ""
     subscriptions.confirm(b"3")
@@ -128,7 +128,7 @@ async def test_later_answers_do_not_settle_a_refused_command() -> None:
 def refused_channel() -> Subscriptions:
     subscriptions = begun()
     subscriptions.confirm(ALWAYS)
-    subscriptions.want(b"1", "1")
+    subscriptions.add(b"1", "1")
     subscriptions.commands()
     assert subscriptions.refuse("NOPERM") == "1"
     return subscriptions
@@ -148,13 +148,13 @@ def test_refused_channel_is_asked_for_again_while_it_is_wanted() -> None:
 
 def test_refused_channel_is_forgotten_when_it_is_no_longer_wanted() -> None:
     subscriptions = refused_channel()
-    subscriptions.drop(b"1")
+    subscriptions.remove(b"1")
     assert not subscriptions.refused
     subscriptions.retry()
     assert subscriptions.commands() == []
-    subscriptions.want(b"2", "2")
+    subscriptions.add(b"2", "2")
     subscriptions.commands()
-    subscriptions.drop(b"2")
+    subscriptions.remove(b"2")
     assert subscriptions.refuse("NOPERM") == ""  # its error comes too late
     assert not subscriptions.refused
 
@@ -170,7 +170,7 @@ def test_error_that_no_single_channel_causes_is_not_taken() -> None:
     for channel in (ALWAYS, b"1"):
         subscriptions.confirm(channel)
     assert subscriptions.refuse("NOPERM") is None  # no command waits for an answer
-    subscriptions.drop(b"1")
+    subscriptions.remove(b"1")
     subscriptions.commands()
     assert subscriptions.refuse("NOPERM") is None  # of an UNSUBSCRIBE
 
@@ -179,14 +179,14 @@ def test_error_to_a_ping_is_not_taken_for_that_of_a_channel() -> None:
     subscriptions = begun()
     subscriptions.confirm(ALWAYS)
     subscriptions.ping()
-    subscriptions.want(b"1", "1")
+    subscriptions.add(b"1", "1")
     subscriptions.commands()
     assert subscriptions.pong()
     assert not subscriptions.pong()
     assert subscriptions.refuse("NOPERM") == "1"
     # A server that does not answer a PING at all.
     subscriptions.ping()
-    subscriptions.want(b"2", "2")
+    subscriptions.add(b"2", "2")
     subscriptions.commands()
     subscriptions.confirm(b"2")
     assert not subscriptions.pong()

@@ -17,8 +17,8 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
 from ime_live.store.store import Store
-from tests.stream.chromium import chromium, tab
-from tests.stream.harness import Gateway
+from tests.support.chromium import chromium, tab
+from tests.support.gateways import Gateway
 
 SECRET = "a secret of the tests, long enough for HS256"
 

@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 
 from ime_live.publisher import Publisher
 from tests.stream.conftest import SECRET, Market, Serve
-from tests.stream.harness import Gateway, RawClient, closed, handshake, receive
+from tests.support.gateways import Gateway, RawClient, closed, handshake, receive
 
 Payload = Callable[..., dict[str, Any]]
 
@@ -56,6 +56,10 @@ def subprotocols(*values: str) -> dict[str, Any]:
         (lambda t: subprotocols("ime-live", f"token.{t}"), "ime-live"),
         (lambda t: subprotocols(f"token.{t}", "ime-live"), "ime-live"),
         (lambda t: subprotocols(f"token.{t}"), None),
+    ],
+    ids=[
+        *("bare header", "Bearer", "two blanks"),
+        *("subprotocol after ours", "subprotocol before ours", "subprotocol alone"),
     ],
 )
 async def test_token_is_accepted_in_header_and_subprotocol(

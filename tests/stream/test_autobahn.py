@@ -17,7 +17,7 @@ import pytest
 
 from ime_live.local.embedded import EmbeddedValkey
 from tests.stream.conftest import Market
-from tests.stream.harness import Gateway
+from tests.support.gateways import Gateway
 from tests.support.paths import ROOT
 
 PASSED = {"OK", "NON-STRICT", "INFORMATIONAL"}
@@ -74,7 +74,7 @@ def run(folder: Path, address: str, *cases: str, at_once: int = 4) -> dict[str, 
 
 
 def deviating(found: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """Those that did not pass."""
+    """The cases that did not pass."""
     return {case: verdicts for case, verdicts in found.items() if not PASSED.issuperset(verdicts)}
 
 

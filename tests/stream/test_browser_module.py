@@ -13,9 +13,9 @@ import jwt
 import pytest
 
 from ime_live.publisher import Publisher
-from tests.stream.chromium import Page, page_at
 from tests.stream.conftest import SECRET, Market, Serve
-from tests.stream.harness import Gateway
+from tests.support.chromium import Page, page_at
+from tests.support.gateways import Gateway
 from tests.support.paths import ROOT
 from tests.support.proxy import Proxy
 

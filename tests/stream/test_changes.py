@@ -13,7 +13,7 @@ import pytest
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve, Wire
-from tests.stream.harness import Gateway, receive
+from tests.support.gateways import Gateway, receive
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]
@@ -64,7 +64,7 @@ async def test_older_version_is_ignored(
         for count, version in ((1, now), (2, now - 1), (3, now), (4, now + 1)):
             await wire.send(contract, payload(Aggregate={"trade_count": count}), version)
         assert [_trades(await receive(client)) for _ in range(2)] == [1, 4]
-        # Nor does it become what a client gets that comes later.
+        # A later client does not get it either.
         async with gateway.by_id(contract.contract_id, snapshot="true") as later:
             assert _trades(await receive(later)) == 4
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Wire
-from tests.stream.harness import Gateway, RawClient, closed, receive
+from tests.support.gateways import Gateway, RawClient, closed, receive
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]
@@ -55,7 +55,7 @@ async def test_vanished_client_leaves_no_subscription(
 async def test_client_vanished_during_its_handshake_leaves_no_subscription(
     gateway: Gateway, market: Market, wire: Wire, eventually: Eventually
 ) -> None:
-    from tests.stream.harness import handshake
+    from tests.support.gateways import handshake
 
     contract = market.one()
     before = gateway.metric("connections")

@@ -21,8 +21,8 @@ from ime_live.contracts import Contract
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from tests.stream.conftest import SECRET, Market, Serve, register
-from tests.stream.harness import PATIENCE, Gateway
 from tests.stream.test_authentication import token
+from tests.support.gateways import PATIENCE, Gateway
 from tests.support.tls import TlsProxy
 
 Payload = Callable[..., dict[str, Any]]
@@ -117,7 +117,7 @@ async def test_stream_without_snapshot_has_changes_only(
         await publisher.publish(contract.contract_id, counted(payload, 2))
         message = await take(stream)
         assert message.data.aggregate.trade_count == 2
-    # A later run goes on where this one was.
+    # A later run continues from there.
     await publisher.publish(contract.contract_id, counted(payload, 3))
     async with connect(gateway, contract, since=message.timestamp) as stream:
         assert (await take(stream)).data.aggregate.trade_count == 3
@@ -138,9 +138,9 @@ async def test_selection_changes_during_the_stream(
         assert selected.contract_ids == (third.contract_id,)
         keys = {(await take(stream)).key, (await take(stream)).key}
         assert keys == {("name", second.contract_name), ("id", third.contract_id)}
-        # Twice is once, and does no harm.
+        # Adding a contract twice adds it once.
         await within(stream.add([second.contract_name]))
-        # One that is unknown keeps no other from being added.
+        # An unknown contract does not prevent the others from being added.
         added = market.one()
         with pytest.raises(UnknownContractError, match=r"^unknown contract: NOPE$"):
             await within(stream.add(["NOPE", added.contract_name]))

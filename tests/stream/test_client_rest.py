@@ -15,8 +15,8 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.market_json import read_payload
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve, register
-from tests.stream.harness import PATIENCE, Gateway
 from tests.stream.test_authentication import token
+from tests.support.gateways import PATIENCE, Gateway
 
 Payload = Callable[..., dict[str, Any]]
 

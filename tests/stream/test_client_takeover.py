@@ -17,7 +17,7 @@ from ime_live.client.connecting import QueueName
 from ime_live.contracts import Contract
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve
-from tests.stream.harness import Gateway
+from tests.support.gateways import Gateway
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]
@@ -114,14 +114,14 @@ async def test_client_resumes_at_another_gateway(
                 await eventually(lambda witness=witness: not witness.stream.connected)
             return gateway
 
-        # Calm: every state is there.
+        # Without an outage every state arrives.
         await record.publish(ROUNDS)
         await settled()
         before = {name: list(versions) for name, versions in record.versions.items()}
         assert witnesses["block"].seen == before
         assert witnesses["drop_oldest"].seen == before
 
-        # An outage: of what was meanwhile, the newest, and from then on everything again.
+        # After an outage: the newest state of each contract, and every later one.
         await killed()
         await record.publish(ROUNDS)
         conflated = record.newest
@@ -187,7 +187,7 @@ async def test_selection_change_survives_an_outage(
             # Only what was added: of the others there is nothing new.
             assert (await anext(stream)).contract_name == added.contract_name
         assert set(stream.contracts.contract_names) == {kept.contract_name, added.contract_name}
-        # And over the next outage as well.
+        # It also survives the next outage.
         gateway.process.kill()
         await eventually(lambda: not stream.connected)
         for contract in (kept, dropped, added):

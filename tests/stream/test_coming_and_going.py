@@ -12,7 +12,7 @@ from typing import Any
 
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market
-from tests.stream.harness import Gateway, RawClient
+from tests.support.gateways import Gateway, RawClient
 
 Payload = Callable[..., dict[str, Any]]
 

@@ -8,7 +8,7 @@ from typing import Any
 from ime_live.contracts import Contract
 from ime_live.publisher import Publisher
 from ime_live.store.store import Store
-from tests.stream.harness import Gateway, closed, receive
+from tests.support.gateways import Gateway, closed, receive
 
 Payload = Callable[..., dict[str, Any]]
 

@@ -12,7 +12,7 @@ import pytest
 
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market
-from tests.stream.harness import Gateway, closed, receive
+from tests.support.gateways import Gateway, closed, receive
 
 Payload = Callable[..., dict[str, Any]]
 
@@ -46,7 +46,7 @@ async def test_throttling_sends_the_newest_state_and_always_the_last_one(
     counts = [_trades(message) for message in got]
     assert counts == sorted(set(counts))
     assert len(counts) < last
-    # Nothing is lost without being told.
+    # Every skipped state is counted.
     assert sum(message["skipped"] + 1 for message in got) == last
     for before, message in zip([0, *counts], got, strict=False):
         assert message["skipped"] == _trades(message) - before - 1

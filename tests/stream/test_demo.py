@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stream.harness import Command
 from tests.stream.test_workers import group
+from tests.support.gateways import Command
 from tests.support.paths import SHARED
 
 Eventually = Callable[..., Awaitable[None]]
@@ -55,7 +55,7 @@ def demo(tmp_path: Path) -> Iterator[Command]:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Of a demo; with a name that is short enough for its Valkey's socket."""
+    """The folder of a demo, whose name is short enough for its Valkey's socket."""
     with tempfile.TemporaryDirectory(prefix="t-") as made:
         yield Path(made)
 

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.stream.conftest import PERSIAN, Market, Serve
-from tests.stream.harness import Gateway, closed, receive
 from tests.stream.test_authentication import header, token
+from tests.support.gateways import Gateway, closed, receive
 
 Eventually = Callable[..., Awaitable[None]]
 
@@ -21,7 +21,7 @@ REST = "/live/data/aggregate/contract/"
 
 @pytest.fixture(scope="module")
 def gateway(_serve_all: Serve) -> Gateway:
-    """One whose log holds nothing of other tests."""
+    """A gateway whose log has no lines of other tests."""
     return _serve_all()
 
 
@@ -67,7 +67,7 @@ async def test_unknown_contract_is_explained_in_the_log(
         assert (close.code, close.reason) == (1008, f"unknown contract: {asked}")
         await eventually(partial(closes, gateway, asked))
         assert closes(gateway, asked)[0]["detail"].startswith(said)
-        # As the documented service says it, also where there is room for more.
+        # The reason is the documented one, although there is room for more.
         path = gateway.stream("name", [asked]).replace("/websocket/", "/sse/")
         answer = gateway.get(path)
         assert (answer.status, answer.json()) == (404, {"detail": f"unknown contract: {asked}"})

@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve
-from tests.stream.harness import PATIENCE, Gateway, RawClient, receive
 from tests.stream.test_authentication import token
+from tests.support.gateways import PATIENCE, Gateway, RawClient, receive
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]
@@ -34,7 +34,7 @@ class Event(Struct):
     """Lines of comment that came before it."""
 
     def json(self) -> dict[str, Any]:
-        """Its data, decoded."""
+        """The decoded data."""
         decoded: dict[str, Any] = json.loads(self.data)
         return decoded
 
@@ -419,7 +419,7 @@ def test_sse_refuses_other_methods(gateway: Gateway, market: Market, method: str
 
 
 async def test_sse_ignores_requests_pipelined_behind_it(gateway: Gateway, market: Market) -> None:
-    """It has no end, so nothing can follow it."""
+    """A stream has no end, so no response can follow it."""
     path = path_of(gateway, "id", market.one().contract_id)
     request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     async with await RawClient.open(gateway.port) as client:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market
-from tests.stream.harness import Gateway, receive
+from tests.support.gateways import Gateway, receive
 
 Payload = Callable[..., dict[str, Any]]
 

@@ -8,11 +8,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from tests.stream.conftest import Serve
-from tests.stream.harness import Gateway, RawClient
+from tests.support.gateways import Gateway, RawClient
 
 Eventually = Callable[..., Awaitable[None]]
 
-EVENT = "connections are refused, since no more files can be opened: raise LimitNOFILE (ulimit -n)"
+EVENT = (
+    "connections are refused, because no more files can be opened; raise LimitNOFILE (ulimit -n)"
+)
 
 
 def open_files(pid: int) -> int:
@@ -40,7 +42,7 @@ async def test_connections_beyond_the_file_limit_are_logged(
         for _ in range(10):
             await stack.enter_async_context(await RawClient.open(gateway.port))
         await eventually(lambda: gateway.events(EVENT))
-    # Those that were taken are still served, and others when these have left; said once.
+    # Accepted clients are still served, later ones once these have left; logged once.
     await eventually(lambda: served(gateway))
     [line] = gateway.events(EVENT)
     assert (line["level"], line["limit"]) == ("error", limit)

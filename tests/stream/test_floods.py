@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -16,9 +11,9 @@ from typing import Final
 import pytest
 
 from tests.stream.conftest import Market, Serve
-from tests.stream.harness import PATIENCE, Gateway, RawClient, frame_bytes, handshake
 from tests.stream.test_authentication import token
-from tests.support.servers import free_port
+from tests.support.gateways import PATIENCE, Gateway, RawClient, frame_bytes, handshake
+from tests.support.nginx import nginx
 
 Eventually = Callable[..., Awaitable[None]]
 
@@ -46,7 +41,7 @@ def resident(gateway: Gateway) -> int:
 
 @asynccontextmanager
 async def others(gateway: Gateway) -> AsyncIterator[list[float]]:
-    """Another client that asks again and again; in how many seconds it was answered."""
+    """Run a client that repeats a request; yield the seconds in which it was answered."""
     delays: list[float] = []
     loop = asyncio.get_running_loop()
 
@@ -64,7 +59,7 @@ async def others(gateway: Gateway) -> AsyncIterator[list[float]]:
     async with await RawClient.open(gateway.port) as client, asyncio.TaskGroup() as group:
         group.create_task(ask(client))
         yield delays
-        # Not before the present request is answered, however long that takes.
+        # The present request is answered first, however long that takes.
         stop.set()
 
 
@@ -92,42 +87,12 @@ async def flooded(port: int, request: bytes, frames: bytes) -> tuple[int, str]:
 @pytest.fixture
 def proxy(guarded: Gateway, tmp_path: Path) -> Iterator[int]:
     """The port of an nginx in front of the gateway that asks for tokens."""
-    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if nginx is None:
-        pytest.skip("nginx is not installed")
-    port = free_port()
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    (tmp_path / "nginx.conf").write_text(f"""
-        daemon off; master_process off; pid {tmp_path}/pid; error_log stderr crit;
-        events {{ worker_connections 100; }}
-        http {{
-            access_log off;
-            {"".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)}
-            server {{
-                listen 127.0.0.1:{port};
-                location / {{
-                    proxy_pass http://127.0.0.1:{guarded.port};
-                    proxy_http_version 1.1;
-                    proxy_set_header Host $host;
-                    proxy_set_header Upgrade $http_upgrade;
-                    proxy_set_header Connection upgrade;
-                }}
-            }}
-        }}
-    """)
-    command = [nginx, "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
-    with subprocess.Popen(command) as process:  # noqa: S603 - our own command
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                assert process.poll() is None, "nginx does not start"
-                assert time.monotonic() < deadline, "nginx does not listen"
-                time.sleep(0.01)
+    directives = (
+        "proxy_http_version 1.1; proxy_set_header Host $host;",
+        "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;",
+    )
+    with nginx(tmp_path / "nginx", f"127.0.0.1:{guarded.port}", *directives) as port:
         yield port
-        process.terminate()
 
 
 @pytest.mark.parametrize("kind", FLOODS)

@@ -7,10 +7,10 @@ import contextlib
 import pytest
 
 from tests.stream.conftest import Market
-from tests.stream.harness import Gateway, RawClient, handshake
+from tests.support.gateways import Gateway, RawClient, handshake
 
 
-def test_health_and_readiness(gateway: Gateway) -> None:
+def test_health_and_ready_are_200_while_redis_answers(gateway: Gateway) -> None:
     assert gateway.get("/health").json() == {"status": "ok"}
     ready = gateway.get("/ready")
     assert ready.status == 200

@@ -13,7 +13,7 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market
-from tests.stream.harness import PATIENCE, Gateway, RawClient, closed, frame_bytes, receive
+from tests.support.gateways import PATIENCE, Gateway, RawClient, closed, frame_bytes, receive
 
 Payload = Callable[..., dict[str, Any]]
 

@@ -11,7 +11,7 @@ import pytest
 from ime_live.gateway.auth.tokens import create_token
 from ime_live.publisher import Publisher
 from tests.stream.conftest import SECRET, Market, Serve
-from tests.stream.harness import PATIENCE, Gateway, RawClient, closed, handshake, receive
+from tests.support.gateways import PATIENCE, Gateway, RawClient, closed, handshake, receive
 from tests.support.payloads import payload
 
 EVENTS = "/live/data/sse/contract/id?contract_id="
@@ -110,7 +110,7 @@ async def test_limit_of_a_subject_refuses_with_429_before_the_upgrade(visitor: V
     await until_free(visitor.gateway)
 
 
-async def test_limit_of_all_refuses_with_503(visitor: Visitor) -> None:
+async def test_limit_of_all_streams_refuses_with_503(visitor: Visitor) -> None:
     clients = [await visitor.opened(f"203.0.113.{n}") for n in range(21, 27)]
     refused = await visitor.ask("203.0.113.27")
     check_refused(refused, b"503", visitor.gateway, "connections")
@@ -131,7 +131,7 @@ async def test_limit_of_all_refuses_with_503(visitor: Visitor) -> None:
     await until_free(visitor.gateway)
 
 
-async def test_limit_of_handshakes_per_address_says_when_to_come_again(visitor: Visitor) -> None:
+async def test_handshake_rate_per_address_is_refused_with_retry_after(visitor: Visitor) -> None:
     statuses = []
     for _ in range(13):
         client = await visitor.ask("2001:db8::7", headers=["Sec-WebSocket-Protocol: ime-live"])
@@ -187,7 +187,7 @@ async def test_spoofed_addresses_count_nothing_without_trusted_proxies(
     assert gateway.metric("connections_refused_total", reason="address") == before
 
 
-async def test_memory_that_waits_ends_slow_clients_and_spares_the_others(
+async def test_limit_of_unsent_memory_ends_slow_clients_only(
     serve: Serve, market: Market, publisher: Publisher
 ) -> None:
     gateway = serve(max_waiting=100_000, send_buffer=8192, unsent_limit=0, compression=False)

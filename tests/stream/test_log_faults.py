@@ -18,7 +18,7 @@ from ime_live.contracts import Contract
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Serve, register
-from tests.stream.harness import PATIENCE, Command, closed, receive
+from tests.support.gateways import PATIENCE, Command, closed, receive
 from tests.support.servers import free_port
 
 Payload = Callable[..., dict[str, Any]]
@@ -31,7 +31,7 @@ QUICK = 5.0
 
 
 def read_line(reader: int) -> str:
-    """One line, as `head -1` reads it."""
+    """Read one line, as `head -1` does."""
     line = b""
     while not line.endswith(b"\n"):
         line += os.read(reader, 1)

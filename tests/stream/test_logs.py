@@ -1,4 +1,4 @@
-"""Logs: who came, what for, and why it ended."""
+"""Logs: each connection, its selection, and the reason of its end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 
 from tests.stream.conftest import SECRET, Market
-from tests.stream.harness import Gateway, closed
+from tests.support.gateways import Gateway, closed
 
 Eventually = Callable[..., Awaitable[None]]
 

@@ -24,9 +24,9 @@ from ime_live.spelling import fold, fold_name
 from ime_live.status import FeedState, FeedStatus, MarketStatus
 from ime_live.store.lease import LEASE, Lease
 from ime_live.store.store import Store
-from tests.stream.chromium import Page, page_at
 from tests.stream.conftest import SECRET, Serve
-from tests.stream.harness import Gateway
+from tests.support.chromium import Page, page_at
+from tests.support.gateways import Gateway
 from tests.support.marks import thorough
 
 Payload = Callable[..., dict[str, Any]]
@@ -443,7 +443,7 @@ async def test_candles_of_the_day_are_drawn(
 
 
 @pytest.mark.thorough
-async def test_first_rows_are_painted_within_300_ms(
+async def test_first_rows_are_painted_within_three_seconds(
     page: Page, market_gateway: Gateway, feed: Feed
 ) -> None:
     await open_page(page, market_gateway)

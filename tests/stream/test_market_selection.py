@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import jwt
 import msgspec
 import pytest
+from redis.asyncio import Redis
 
 import ime_live
 from ime_live.contracts import Contract, Market
@@ -18,7 +19,7 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import StoreSettings
 from ime_live.store.store import Store
 from tests.stream.conftest import SECRET, Serve
-from tests.stream.harness import Gateway, closed, receive
+from tests.support.gateways import Gateway, closed, receive
 from tests.support.marks import thorough
 from tests.support.payloads import payload
 
@@ -74,12 +75,17 @@ def own_gateway(own_valkey: EmbeddedValkey, _serve_all: Serve) -> Gateway:
 
 @pytest.fixture
 async def world(own_valkey: EmbeddedValkey, own_gateway: Gateway) -> AsyncIterator[World]:
+    redis: Any
     async with (
+        Redis.from_url(own_valkey.url) as redis,
         Store(StoreSettings(redis_url=own_valkey.url)) as store,
         ime_live.Publisher(own_valkey.url) as publisher,
     ):
         known = await store.contracts()
         await store.remove_contracts([each.contract_id for each in known])
+        # An equal state of the test before would not be sent again.
+        async for key in redis.scan_iter("ime:last:*"):
+            await redis.delete(key)
         await store.import_contracts([GOLD, COIN, CALL, OLD])
         own_gateway.when_ready()
         made = World(store, publisher, own_gateway)
@@ -186,7 +192,9 @@ async def test_stream_with_filter_sends_matching_contracts(
     assert {each[key] for each in static} == expected
 
 
-async def test_listing_joins_and_delisting_leaves_with_control_messages(world: World) -> None:
+async def test_stream_adds_listings_and_removes_delistings_with_control_messages(
+    world: World,
+) -> None:
     async with (
         world.stream("market=IMEFutures&status=true") as told,
         world.stream("market=IMEFutures") as plain,

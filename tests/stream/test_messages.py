@@ -13,7 +13,7 @@ import pytest
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from tests.stream.conftest import PERSIAN, Market, Wire
-from tests.stream.harness import Gateway, RawClient, receive
+from tests.support.gateways import Gateway, RawClient, receive
 
 Payload = Callable[..., dict[str, Any]]
 

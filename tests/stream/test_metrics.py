@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Wire
-from tests.stream.harness import Gateway, RawClient, closed, frame_bytes, receive
+from tests.support.gateways import Gateway, RawClient, closed, frame_bytes, receive
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

@@ -23,7 +23,7 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from ime_live.settings import AuthMode, GatewaySettings
 from tests.stream.conftest import SECRET, Serve, register
-from tests.stream.harness import PATIENCE, Gateway
+from tests.support.gateways import PATIENCE, Gateway
 from tests.support.marks import thorough
 
 PATHS: Final = [

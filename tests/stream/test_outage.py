@@ -14,7 +14,7 @@ from ime_live.contracts import Contract
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Serve, register
-from tests.stream.harness import Gateway, closed, receive
+from tests.support.gateways import Gateway, closed, receive
 from tests.support.proxy import Proxy
 
 Payload = Callable[..., dict[str, Any]]

@@ -1,4 +1,4 @@
-"""/docs: its files over HTTP, and the page in a real browser, which asks nobody but the gateway."""
+"""/docs in a real browser, which asks nobody but the gateway."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import time
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from importlib.resources import files
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -21,63 +20,14 @@ import pytest
 
 from ime_live.gateway.auth.tokens import create_token
 from ime_live.publisher import Publisher
-from tests.stream.chromium import Page, page_at
 from tests.stream.conftest import SECRET, Market
-from tests.stream.harness import PATIENCE, Gateway
+from tests.support.chromium import Page, page_at
+from tests.support.gateways import PATIENCE, Gateway
 from tests.support.marks import thorough
 
 Payload = Callable[..., dict[str, Any]]
 
-PAGE = files("ime_live.gateway.api_docs").joinpath("page")
-FILES = sorted(each.name for each in PAGE.iterdir())
-
-
-def text_of(name: str) -> str:
-    """A file of the page."""
-    return PAGE.joinpath(name).read_text(encoding="utf-8")
-
-
 # -- its files ----------------------------------------------------------------------------------
-
-
-def test_policy_lets_nothing_in_from_elsewhere(gateway: Gateway) -> None:
-    policy = gateway.get("/docs").headers["Content-Security-Policy"]
-    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
-    assert rules.pop("require-trusted-types-for") == "'script'"
-    assert set(rules.values()) == {"'none'", "'self'"}
-    assert rules["default-src"] == rules["frame-ancestors"] == rules["base-uri"] == "'none'"
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_every_file_is_served_as_it_is(gateway: Gateway, name: str) -> None:
-    path = "/docs" if name == "index.html" else f"/docs/{name}"
-    answer = gateway.get(path)
-    assert (answer.status, answer.body.decode()) == (200, text_of(name))
-    kind = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-    assert answer.headers.get_content_type() == kind[name.rpartition(".")[2]]
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    again = gateway.request("GET", path, {"If-None-Match": answer.headers["ETag"]})
-    assert (again.status, again.body) == (304, b"")
-    assert gateway.request("GET", path, {"If-None-Match": '"old"'}).body == answer.body
-    assert gateway.request("HEAD", path).status == 200
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_file_names_no_other_host(name: str) -> None:
-    # The SVG's namespace is a name that nobody fetches.
-    text = text_of(name).replace('xmlns="http://www.w3.org/2000/svg"', "")
-    assert not re.search(r"https?://[\w$]|[\"'(]//", text)
-
-
-def test_files_named_by_the_page_exist(gateway: Gateway) -> None:
-    named = re.findall(r"(?:href|src)=\"([^\"#]+)\"", text_of("index.html"))
-    assert {"openapi.json", "asyncapi.json", "docs/main.js"} <= set(named)
-    for name in FILES:
-        named += [
-            urljoin("docs/", each) for each in re.findall(r'from "(\./[^"]+)"', text_of(name))
-        ]
-    for each in named:
-        assert gateway.get(urljoin("/docs", each)).status == 200, each
 
 
 @pytest.mark.parametrize(
@@ -94,29 +44,6 @@ def test_extra_slash_is_redirected_to_the_page(hasty: Gateway, prefix: str) -> N
     answer = hasty.get(prefix + "/docs/")
     assert answer.status == 308
     assert urljoin(prefix + "/docs/", answer.headers["Location"]) == prefix + "/docs"
-
-
-# -- its colours --------------------------------------------------------------------------------
-
-
-def _luminance(colour: str) -> float:
-    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
-def test_every_pair_of_colours_has_enough_contrast(scheme: int) -> None:
-    block = re.findall(r":root \{(.*?)\}", text_of("page.css"), re.DOTALL)[scheme]
-    colours = dict(re.findall(r"--([\w-]+): (#\w{6});", block))
-    grounds = [colours.pop(name) for name in ("ground", "raised", "sunken")]
-    pairs = [(colours.pop("accent-text"), colours["accent"])]
-    colours.pop("line")  # only separates
-    assert set(colours) == {"text", "quiet", "accent", "good", "bad", "get", "ws", "sse"}
-    pairs += [(colour, ground) for colour in colours.values() for ground in grounds]
-    for pair in pairs:
-        dark, light = sorted(map(_luminance, pair))
-        assert (light + 0.05) / (dark + 0.05) >= 4.5, pair  # WCAG 2.2, 1.4.3
 
 
 # -- in a browser -------------------------------------------------------------------------------

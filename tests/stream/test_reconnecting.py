@@ -11,7 +11,7 @@ import pytest
 
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market
-from tests.stream.harness import Gateway, closed, receive
+from tests.support.gateways import Gateway, closed, receive
 
 Payload = Callable[..., dict[str, Any]]
 

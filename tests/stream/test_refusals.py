@@ -1,11 +1,11 @@
-"""Refusals: what a client is told that asks for what it cannot have."""
+"""Refusals: close codes, reasons and HTTP responses of streams that cannot begin."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.stream.conftest import Market
-from tests.stream.harness import Gateway, RawClient, closed, handshake
+from tests.support.gateways import Gateway, RawClient, closed, handshake
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,9 @@ async def test_refused_handshake_ends_with_the_connection(gateway: Gateway) -> N
         frame = await client.frame()
         assert frame.first == 0x88
         assert frame.close.code == 1008
-        await client.send(b"\x88\x82\x00\x00\x00\x00\x03\xf0")  # the answer: 1008
+        await client.send(
+            b"\x88\x82\x00\x00\x00\x00\x03\xf0"
+        )  # the response is a close frame with 1008
         assert await client.read_all() == b""
 
 

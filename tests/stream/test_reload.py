@@ -13,7 +13,7 @@ import pytest
 
 from ime_live.gateway.auth.tokens import create_token
 from tests.stream.conftest import SECRET, Market, Serve
-from tests.stream.harness import PATIENCE, Gateway
+from tests.support.gateways import PATIENCE, Gateway
 from tests.support.marks import thorough
 
 NEW_SECRET = "another secret of the tests, long enough for HS256"

@@ -1,4 +1,4 @@
-"""Odd requests over raw sockets, and what RFC 9110, 9112 and 6455 say about each.
+"""Unusual requests over raw sockets, answered as RFC 9110, 9112 and 6455 require.
 
 HTTP/1.1 conformance in small: a row is what a client sends, the statuses of the answers, and
 whether the connection is kept.
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.stream.conftest import PERSIAN, Market
-from tests.stream.harness import Gateway, RawClient, frame_bytes, handshake
+from tests.support.gateways import Gateway, RawClient, frame_bytes, handshake
 
 HOST = "Host: t\r\n"
 HEALTH = f"GET /health HTTP/1.1\r\n{HOST}\r\n"

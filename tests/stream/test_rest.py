@@ -24,7 +24,7 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from tests.stream.conftest import SECRET, Serve, Wire, register
 from tests.stream.conftest import Market as Contracts
-from tests.stream.harness import PATIENCE, Answer, Gateway, RawClient
+from tests.support.gateways import PATIENCE, Answer, Gateway, RawClient
 from tests.support.proxy import Proxy
 
 MakePayload = Callable[..., dict[str, Any]]
@@ -88,12 +88,17 @@ async def known(gateway: Gateway, contract: Contract) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.fixture(scope="module")
+def registered(backend: EmbeddedValkey) -> None:
+    """The contracts of `market_data`."""
+    asyncio.run(register(backend.url, FUTURE, OPTION, CERTIFICATE))
+
+
 @pytest.fixture
 async def market_data(
-    gateway: Gateway, backend: EmbeddedValkey, publisher: Publisher, payload: MakePayload
+    registered: None, gateway: Gateway, publisher: Publisher, payload: MakePayload
 ) -> dict[str, Any]:
     """The state of `FUTURE`; `OPTION` has none."""
-    await register(backend.url, FUTURE, OPTION, CERTIFICATE)
     for contract in (FUTURE, OPTION, CERTIFICATE):
         await known(gateway, contract)
     state = payload(Aggregate={"closing_price": 1163100.5})

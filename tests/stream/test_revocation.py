@@ -18,7 +18,7 @@ from ime_live.settings import StoreSettings
 from ime_live.store.revocation import Revocation, RevokedBy
 from ime_live.store.revocation_store import RevocationStore
 from tests.stream.conftest import SECRET, Market, Serve
-from tests.stream.harness import PATIENCE, Gateway, closed
+from tests.support.gateways import PATIENCE, Gateway, closed
 
 NOT_LOADED = "revocations are not loaded yet"
 REFUSED = (1008, "invalid token")

@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed
 from ime_live.gateway.auth.tokens import create_token
 from ime_live.local.embedded import EmbeddedValkey
 from tests.stream.conftest import SECRET, Market, Serve
-from tests.stream.harness import closed
+from tests.support.gateways import closed
 
 OTHER = "a secret in a file of the tests, long enough"
 REJECTED = "a secret that no gateway has, long enough"

@@ -13,8 +13,8 @@ from websockets.asyncio.client import ClientConnection
 from ime_live.contracts import Contract
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve, Wire
-from tests.stream.harness import PATIENCE, Gateway, RawClient, closed, frame_bytes, receive
 from tests.stream.test_authentication import header, token
+from tests.support.gateways import PATIENCE, Gateway, RawClient, closed, frame_bytes, receive
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

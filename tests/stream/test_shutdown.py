@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve
-from tests.stream.harness import PATIENCE, Gateway, RawClient, closed, receive
+from tests.support.gateways import PATIENCE, Gateway, RawClient, closed, receive
 from tests.support.marks import thorough
 
 Payload = Callable[..., dict[str, Any]]
@@ -36,7 +36,7 @@ async def test_shutdown_closes_clients_one_after_the_other(serve: Serve, market:
     path = gateway.stream("id", [contract.contract_id])
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(gateway.connect(path)) for _ in range(12)]
-        # A request that is not whole holds nobody up.
+        # An incomplete request does not delay the shutdown.
         waiting = await stack.enter_async_context(await RawClient.open(gateway.port))
         await waiting.send(b"GET /health HTTP/1.1\r\n")
         gateway.signal(signal.SIGTERM)
@@ -47,7 +47,7 @@ async def test_shutdown_closes_clients_one_after_the_other(serve: Serve, market:
         ends = await asyncio.gather(*map(last_moment, clients))
         assert {(close.code, close.reason) for close, _ in ends} == {(1001, "going away")}
         moments = [moment for _, moment in ends]
-        assert moments == sorted(moments)  # those that came first leave first
+        assert moments == sorted(moments)  # streams are closed in the order of their opening
         assert max(moments) - min(moments) > 0.7  # of one second
         assert await gateway.ended() == 0
 

@@ -14,7 +14,7 @@ from ime_live.errors import PayloadError
 from ime_live.market_json import MAX_STATE_BYTES
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Wire
-from tests.stream.harness import Gateway, receive
+from tests.support.gateways import Gateway, receive
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

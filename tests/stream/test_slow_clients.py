@@ -9,7 +9,7 @@ from typing import Any
 
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market
-from tests.stream.harness import Gateway, RawClient, receive
+from tests.support.gateways import Gateway, RawClient, receive
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]
@@ -59,7 +59,7 @@ async def test_conflation_gives_a_slow_client_the_newest_state_without_delaying_
         assert gateway.metric("conflated_total") - conflated > rounds * 4 * len(slow)
         for client in slow[:3]:
             await _check_catching_up(client, ids, rounds * 4 - 1)
-        # From here on they are clients like any other.
+        # Now they keep up like other clients.
         await publisher.publish(ids[0], payload(Aggregate={"trade_count": 10**6}))
         for client in slow[:3]:
             assert (await client.message())["data"]["Aggregate"]["trade_count"] == 10**6
@@ -96,7 +96,7 @@ async def test_slow_client_is_closed_after_its_timeout(
         await eventually(
             lambda: hasty.metric("connections_closed_total", reason="too slow") > too_slow
         )
-        # Where it reads again soon enough, it is told why.
+        # A client that reads again soon enough gets the close reason.
         frame = await client.frame()
         while frame.opcode != 0x8:
             frame = await client.frame()

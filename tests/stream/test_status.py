@@ -1,4 +1,4 @@
-"""The state of the feed, as clients and operators are told it: quiet is not dead, and to prove it.
+"""The state of the feed, as clients and operators see it: a quiet market differs from a dead feed.
 
 The test is the feed: it holds the lease and writes what a feed says of itself. The contracts
 and states are in a namespace of their own, and so is that feed.
@@ -28,8 +28,8 @@ from ime_live.status import FeedState, FeedStatus, MarketStatus, TradingSession
 from ime_live.store.lease import LEASE, Lease
 from ime_live.store.store import Store
 from tests.stream.conftest import SECRET, Serve
-from tests.stream.harness import Gateway, RawClient, closed, receive
 from tests.stream.test_authentication import header, token
+from tests.support.gateways import Gateway, RawClient, closed, receive
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]
@@ -567,7 +567,7 @@ async def test_trading_hours_are_those_that_the_feed_has_written(
     await eventually(lambda: hours()["IMEFutures"] is not None)
     told = {"sat": [{"begins": "11:45", "ends": "17:00"}]}
     assert hours() == dict.fromkeys(Market) | {"IMEFutures": told}
-    # A status that cannot be read is not one without hours.
+    # A status that cannot be read is not taken for one without hours.
     await redis.set(f"{PREFIX}status", "not a status")
     await eventually(lambda: hours() == 503)
     await redis.delete(f"{PREFIX}status")

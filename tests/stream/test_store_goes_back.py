@@ -22,7 +22,7 @@ from ime_live.market import version_of
 from ime_live.publisher import Publisher
 from ime_live.timezones import TEHRAN, zone_of
 from tests.stream.conftest import Serve, register
-from tests.stream.harness import Gateway, receive
+from tests.support.gateways import Gateway, receive
 from tests.support.marks import thorough
 from tests.support.servers import Server
 
@@ -60,7 +60,7 @@ class Reader:
 
     @property
     def timestamp(self) -> str:
-        """Of the last state."""
+        """The timestamp of the last state."""
         text: str = self.states[-1]["timestamp"]
         return text
 
@@ -186,7 +186,7 @@ async def test_confirmed_state_of_a_reverted_store_reaches_every_client(
 ) -> None:
     await goes_back(world, payload, eventually)
     lost = world.plain[0].timestamp
-    # Equal, but not known to be what clients have.
+    # The state is equal, but clients may have another one.
     assert await world.publish(payload(Aggregate={"trade_count": 1}))
     # Also clients that do not ask for the status, and within seconds.
     await eventually(lambda: all(reader.counts == [1, 2, 1] for reader in world.readers), 15)
@@ -282,7 +282,7 @@ async def test_client_alone_with_a_lost_state_gets_the_confirmed_state(
             reading(gateway, contract, snapshot="true", since=lost, **sections) as resumed,
             reading(gateway, contract, snapshot="true", **sections) as fresh,
         ):
-            # To who asks for the store's state it is current; of who has another nobody knows.
+            # It is current for clients with the store's state; for others that is unknown.
             assert await fresh.becomes_current(eventually)
             assert fresh.counts == [1]
             assert not any(s["data"]["current"] for s in resumed.statuses)
@@ -301,7 +301,7 @@ async def test_client_alone_with_a_lost_state_gets_the_confirmed_state(
         await eventually(lambda: all(reader.counts == [1] for reader in both), 15)
         assert all(reader.timestamp > lost for reader in both)
         assert all(await asyncio.gather(*(r.becomes_current(eventually) for r in both)))
-        # A second confirmation changes nothing, and is no news.
+        # A second confirmation changes nothing, and sends nothing.
         await publish(contract, payload(Aggregate={"trade_count": 1}))
         assert all(await resumed.next_statuses(3, eventually))
         assert [r.counts for r in (resumed, another, fresh)] == [[1], [1], [1]]
@@ -329,7 +329,7 @@ async def test_quiet_contract_is_current_for_a_resumed_client(
             assert resumed.counts == []
 
     await asyncio.gather(*map(current_at_once, world.gateways))
-    # A start without a loss is told of to nobody who has been there before.
+    # A restart without a loss sends nothing to clients that were connected before.
     async with reading(world.gateways[0], quiet, busy, since=since) as resumed:
         assert await resumed.becomes_current(eventually)
         world.server.client.save()

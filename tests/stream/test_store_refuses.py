@@ -19,7 +19,7 @@ from ime_live.errors import ImeLiveError, StoreError
 from ime_live.publisher import Publisher
 from ime_live.store.pubsub import IDLE
 from tests.stream.conftest import Serve, register
-from tests.stream.harness import Gateway, receive
+from tests.support.gateways import Gateway, receive
 from tests.support.marks import thorough
 from tests.support.servers import Server, free_port, until
 
@@ -217,6 +217,12 @@ async def test_bad_data_affects_its_contract_only(
                 await publisher.patch("2", Aggregate={"last_price": 5})
 
 
+def reads_of_registry(server: Server) -> int:
+    """How often all contracts were read since the server began."""
+    counts: Any = server.client.info("commandstats")
+    return int(counts.get("cmdstat_hgetall", {}).get("calls", 0))
+
+
 async def test_record_that_cannot_be_read_does_not_remove_its_contract(
     serve: Serve, tmp_path: Path, payload: Payload, eventually: Eventually
 ) -> None:
@@ -228,7 +234,8 @@ async def test_record_that_cannot_be_read_does_not_remove_its_contract(
         server.client.hset("ime:contracts", "2", "{")
         server.client.publish("ime:contracts", '["2"]')
         await eventually(lambda: gateway.events("contract cannot be read"), 15)
-        await asyncio.sleep(1)
+        before = reads_of_registry(server)
+        await eventually(lambda: reads_of_registry(server) >= before + 3, 15)
         async with gateway.by_name("BAD") as client, Publisher(server.url) as publisher:
             await publisher.publish("2", payload())
             assert (await receive(client))["contractName"] == "BAD"

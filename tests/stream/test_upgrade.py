@@ -24,8 +24,8 @@ from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus, MarketStatus
 from ime_live.store.lease import Lease
 from tests.stream.conftest import Market, Wire, register
-from tests.stream.harness import PATIENCE, Gateway, receive
-from tests.stream.old_version import PYTHON, OldGateway, need_old_version, run_old
+from tests.support.gateways import PATIENCE, Gateway, receive
+from tests.support.old_version import PYTHON, OldGateway, need_old_version, run_old
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

@@ -1,4 +1,4 @@
-"""Workers: several processes on one port, that look like one."""
+"""Workers: several processes on one port behave like one gateway."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import redis
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve
-from tests.stream.harness import Gateway, closed, receive
+from tests.support.gateways import Gateway, closed, receive
 
 PATIENCE = 40.0  # seconds for two processes to start, or end, on a busy machine
 
@@ -97,7 +97,7 @@ async def test_two_workers_serve_one_port_and_end_together(
         await publisher.publish(contract.contract_id, payload())
         for client in clients:
             await receive(client, PATIENCE)
-        # Whichever worker is asked, it tells of all; another's numbers are a second old at most.
+        # Each worker reports the figures of all; those of others are a second old at most.
         count = len(clients)
         await eventually(lambda: gateway.metric("connections") == count, PATIENCE)
         await eventually(lambda: gateway.metric("deliveries_total") == count, PATIENCE)

@@ -195,7 +195,7 @@ class Transport(asyncio.Transport):
         return self.ended is not None
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Another one takes over."""
+        """Let another protocol take over."""
         self._protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:
@@ -245,9 +245,8 @@ class Process:
         self.closed: list[tuple[int, str]] = []
         self.connections: set[Any] = set()
         chosen = GatewaySettings(auth=AuthMode.NONE, **settings)
-        limited = LogLimiter(
-            structlog.get_logger(), clock=GivenClock(monotonic=self.timers.monotonic)
-        )
+        clock = GivenClock(lambda: NOW, self.timers.monotonic)
+        limited = LogLimiter(structlog.get_logger(), clock=clock)
         open_streams = OpenStreams()
         self.drain = Drain(open_streams, grace=0.0, spread=0.0)
         self.heartbeat = Heartbeat(chosen.ping_interval, chosen.ping_timeout, 60.0, limited=limited)
@@ -276,12 +275,12 @@ class Process:
             limits=StreamLimits(chosen),
             request_memory=RequestMemory(chosen.max_waiting),
             work=WorkQueue(self.loop.call_soon),
-            slow_reader=SlowReader(self.loop.call_later, self.timers.monotonic),
+            slow_reader=SlowReader(self.loop.call_later, clock),
             open_streams=open_streams,
             drain=self.drain,
             limited=limited,
             log=structlog.get_logger(),
-            clock=GivenClock(time_us=lambda: NOW, monotonic=self.timers.monotonic),
+            clock=clock,
             market_clock=GivenClock(time_us=lambda: NOW),
         )
         self.context: GatewayContext = parts

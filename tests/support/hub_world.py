@@ -13,9 +13,10 @@ from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
-from ime_live.gateway.hub.subscribers import Subscriber
+from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.hub.transport import Send
 from ime_live.market import Update
+from tests.support.clock import GivenClock
 from tests.support.fake_sockets import FakeSocket, send
 from tests.support.frames import Message, Reader
 from tests.support.payloads import payload
@@ -70,39 +71,39 @@ class World:
         self.thin = 0
         self.drops: list[str] = []
         self.failures: list[tuple[Subscriber, Exception]] = []
+        clock = GivenClock(lambda: self.now, self.timers.monotonic)
         self.states = StateTable(
             zone=UTC,
-            clock=lambda: self.now,
-            monotonic=self.timers.monotonic,
+            clock=clock,
             events=self,
         )
         self.hub = Hub(
             self.states,
             send=send,
-            monotonic=self.timers.monotonic,
+            clock=clock,
             call_soon=self.callbacks.append,
             call_later=self.timers.call_later,
             events=self,
         )
 
     def delivered(self, messages: int, oldest_version: int) -> None:
-        """One of the hub's events."""
+        """Note messages that were delivered."""
         self.deliveries.append((messages, oldest_version))
 
     def conflated(self, messages: int) -> None:
-        """Another one."""
+        """Note messages that newer ones replaced."""
         self.replaced += messages
 
     def throttled(self, messages: int) -> None:
-        """Another one."""
+        """Note messages that `max_rate` held back."""
         self.thin += messages
 
     def dropped(self, reason: str) -> None:
-        """Another one."""
+        """Note an update that was dropped."""
         self.drops.append(reason)
 
     def failed(self, subscriber: Subscriber, error: Exception) -> None:
-        """Another one."""
+        """Note a subscriber that failed."""
         self.failures.append((subscriber, error))
 
     def tick(self) -> None:

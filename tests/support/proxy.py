@@ -47,7 +47,7 @@ class Proxy:
 
     @property
     def connections(self) -> int:
-        """Those that are open now."""
+        """The connections that are open now."""
         return len(self._links)
 
     async def __aenter__(self) -> Self:

@@ -100,7 +100,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """In the form of ``redis_url``."""
+        """The URL, in the form of the setting ``redis_url``."""
         return f"redis://127.0.0.1:{self.port}"
 
     @property
@@ -192,7 +192,7 @@ class ClusterServers(_Servers):
 
     @property
     def url(self) -> str:
-        """In the form of ``redis_url``; one of the nodes is not there."""
+        """The URL, in the form of ``redis_url``; one of its nodes does not exist."""
         places = [f"127.0.0.1:{port}" for port in (free_port(), *self._by_port)]
         return f"redis+cluster://{','.join(places)}"
 
@@ -231,7 +231,7 @@ class ClusterServers(_Servers):
 
     @property
     def primaries(self) -> list[Server]:
-        """Those that have slots now, in the order of their start."""
+        """The servers that have slots now, in the order of their start."""
         return [
             node for node in self.servers if node.client.info("replication")["role"] == "master"
         ]
@@ -383,7 +383,7 @@ class SentinelServers(_Servers):
 
     @property
     def url(self) -> str:
-        """In the form of ``redis_url``; one of the Sentinels is not there."""
+        """The URL, in the form of ``redis_url``; one of its Sentinels does not exist."""
         places = [f"127.0.0.1:{free_port()}", *(each.address for each in self.sentinels)]
         return f"redis+sentinel://{','.join(places)}/{MASTER}"
 

@@ -1,4 +1,4 @@
-"""TLS in front of a server of Valkey, with a certificate of our own."""
+"""TLS in front of a server of the tests, with certificates made for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from cryptography.x509.oid import NameOID
 
 
 class TlsProxy:
-    """TLS in front of a server, since the wheel's is built without it."""
+    """TLS in front of a server: the wheel's Valkey is built without it.
+
+    Attributes:
+        ca: file with the certificate of the issuer, which clients must trust.
+        context: of a server for 127.0.0.1.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Make the certificates; the server's is for 127.0.0.1."""

@@ -1,3 +1,5 @@
+"""The list behind the table: order, search, changed prices, rate and lag."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,3 +1,5 @@
+"""The table in a terminal, run by Textual without a screen: keys, status and colours."""
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable

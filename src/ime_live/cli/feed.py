@@ -33,12 +33,12 @@ def ime(*, settings: FeedSettings, reread: Callable[[], FeedSettings]) -> None:
     second feed stands by, and takes over if the first one fails. The exchange only answers requests
     from Iran; use --proxy elsewhere.
     """
-    from ime_live.feeds import market
+    from ime_live.feeds import exchange
     from ime_live.logs import configure_logging
     from ime_live.process.reload import Reloader
 
     configure_logging(settings)
-    run_until_stopped(market.feed(settings), Reloader(settings, reread).reload)
+    run_until_stopped(exchange.feed(settings), Reloader(settings, reread).reload)
 
 
 @app.command()
@@ -56,12 +56,12 @@ def record(
     At midnight in Tehran, and after --record-size bytes, FILE is renamed by the time of its first
     frame, and a new file begins. `feed replay` publishes the recorded data.
     """
-    from ime_live.feeds import market
+    from ime_live.feeds import exchange
     from ime_live.logs import configure_logging
     from ime_live.process.reload import Reloader
 
     configure_logging(settings)
-    run_until_stopped(market.record(settings, file), Reloader(settings, reread).reload)
+    run_until_stopped(exchange.record(settings, file), Reloader(settings, reread).reload)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """The ASGI application of one gateway process.
 
-Its lifespan starts the `Gateway`, and passes the process's `GatewayContext` to the connections.
+Its lifespan starts and stops the `Gateway`, and passes the `GatewayContext` to the connections.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GATEWAY: Final = "gateway"
 
 
 class Application:
-    """The ASGI application of one process; streams bypass it, see `gateway.http_protocol`."""
+    """The ASGI application of one process. Streams bypass it; see `gateway.http_protocol`."""
 
     def __init__(self, settings: GatewaySettings, clock: Clock = SYSTEM_CLOCK) -> None:
         self._settings = settings
@@ -30,13 +30,13 @@ class Application:
         self._http: ASGIApp | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
-        """Answer one request, or run the process's lifespan."""
+        """Respond to one request, or run the lifespan of the process."""
         if scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
+            await self._run_lifespan(scope, receive, send)
         elif self._http is not None:
             await self._http(scope, receive, send)
 
-    async def _live(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
+    async def _run_lifespan(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
         await receive()
         gateway = Gateway(self._settings, self._clock)
         await gateway.start()

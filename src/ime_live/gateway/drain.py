@@ -1,6 +1,6 @@
-"""Drain: take a process out of service, so that its clients move to other gateways in even steps.
+"""Drain: take a process out of service, and move its clients to other gateways in even steps.
 
-A process that stops is drained first; one that is drained need not stop.
+A process is drained before it stops, or for maintenance.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ime_live.errors import CloseCode, LimitError, RefusedError
 log = structlog.get_logger()
 
 _STEP: Final = 0.05  # seconds; streams that are due within a step are closed together
-_LOOK: Final = 0.1  # seconds between two looks whether all clients have left by themselves
+_POLL_INTERVAL: Final = 0.1  # seconds between two checks whether clients have left by themselves
 _RETRY_AFTER: Final = (2.0, 10.0)  # seconds; random, so that clients do not all return at once
 
 
@@ -35,17 +35,17 @@ class DrainedStreams(Protocol):
     """Interface to the open streams of a process."""
 
     def __len__(self) -> int:
-        """Return their number."""
+        """Return the number of open streams."""
 
     def end_oldest(self, count: int, refusal: RefusedError, /) -> None:
-        """End so many of them, the oldest first."""
+        """End a number of streams, the oldest first."""
 
 
 class Drain:
     """The drain of one process.
 
     Attributes:
-        state: what the process does. It is not ready unless it is serving.
+        state: state of the process, which is ready only while it is serving.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class Drain:
 
         Args:
             streams: the open streams.
-            grace: seconds in which new streams are still accepted, because load balancers have not
-                noticed yet that the process is not ready.
-            spread: seconds over which the streams are closed afterwards.
+            grace: time in which new streams are still accepted, because load balancers have not
+                noticed yet that the process is not ready [s].
+            spread: time over which the streams are closed afterwards [s].
             clock: the machine's clock.
-            uniform: returns a random number between two.
+            uniform: returns a random number between two numbers.
         """
         self.state = DrainState.SERVING
         self._streams = streams
@@ -76,22 +76,22 @@ class Drain:
         self._refuses = False
 
     def check(self) -> None:
-        """Refuse a new stream once the grace is over.
+        """Check that new streams are accepted.
 
         Raises:
-            LimitError: 503.
+            LimitError: 503; the process drains, and the grace is over.
         """
         if self._refuses:
             wait = self._uniform(*_RETRY_AFTER)
             raise LimitError("draining", retry_after=wait, status=503, kind="draining")
 
     async def run(self, *, grace: bool = True) -> None:
-        """Drain to the end; once.
+        """Drain the process. Call this only once.
 
         Args:
             grace: whether to wait for load balancers first.
         """
-        begin = self._clock.monotonic()
+        began_at = self._clock.monotonic()
         self.state = DrainState.DRAINING
         wait = self._grace if grace else 0.0
         log.info("draining", streams=len(self._streams), grace=wait, spread=self._spread)
@@ -100,19 +100,20 @@ class Drain:
         self._refuses = True
         await self._close()
         self.state = DrainState.DRAINED
-        log.info("drained", seconds=round(self._clock.monotonic() - begin, 3))
+        log.info("drained", seconds=round(self._clock.monotonic() - began_at, 3))
 
     async def _close(self) -> None:
         refusal = RefusedError("going away", code=CloseCode.GOING_AWAY)
         turn = self._clock.monotonic()
         end = turn + self._spread
-        # Clients may leave by themselves meanwhile; the rest is spread over the rest of the time.
+        # Clients may leave by themselves, so each step spreads the remaining streams over the
+        # remaining time.
         while count := len(self._streams):
             now = self._clock.monotonic()
             if now < turn:
-                await self._clock.sleep(min(turn - now, _LOOK))
+                await self._clock.sleep(min(turn - now, _POLL_INTERVAL))
                 continue
-            left = end - now
-            due = min(count, math.ceil(count * _STEP / left)) if left > 0 else count
+            remaining = end - now
+            due = min(count, math.ceil(count * _STEP / remaining)) if remaining > 0 else count
             self._streams.end_oldest(due, refusal)
-            turn = now + left * due / count
+            turn = now + remaining * due / count

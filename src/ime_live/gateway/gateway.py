@@ -14,14 +14,13 @@ from typing import Final
 import structlog
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
-from ime_live.gateway.auth.cors import Cors, Origins
+from ime_live.gateway.auth.cors import Cors
 from ime_live.gateway.auth.keys import authenticator_from
 from ime_live.gateway.auth.revocations import Revocations
 from ime_live.gateway.drain import Drain
 from ime_live.gateway.http.lingering import SlowReader
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
-from ime_live.gateway.limits.client_address import ClientAddresses
 from ime_live.gateway.limits.rate_limit import RequestLimit
 from ime_live.gateway.limits.request_memory import RequestMemory
 from ime_live.gateway.limits.stream_limits import StreamLimits
@@ -55,7 +54,6 @@ from ime_live.market import timestamp_of
 from ime_live.monitoring.commit import built_commit
 from ime_live.rate import Rate
 from ime_live.settings import AuthMode, GatewaySettings
-from ime_live.settings.limits import split_list
 from ime_live.store.bar_store import BarStore
 from ime_live.store.lease import BARS, Lease
 from ime_live.store.pubsub import PubSub
@@ -65,22 +63,22 @@ from ime_live.timezones import TEHRAN, zone_of
 
 log = structlog.get_logger()
 
-_KEYS_INTERVAL: Final = 1.0  # seconds between two looks at the files of keys
+_KEYS_INTERVAL: Final = 1.0  # seconds between two checks of the files of keys
 
 
 class Gateway:
-    """The parts of one process. Make it inside a running event loop."""
+    """All parts of one gateway process. Make it in a running event loop."""
 
     def __init__(self, settings: GatewaySettings, clock: Clock = SYSTEM_CLOCK) -> None:
         """Assemble the parts.
 
         Args:
             settings: the settings.
-            clock: the clock of market data, that of a recording while it is played. Tokens expire
+            clock: the clock of market data; that of a recording while it is played. Tokens expire
                 by the machine's clock.
 
         Raises:
-            SettingsError: the settings contradict each other, or a file they name cannot be read.
+            SettingsError: settings contradict each other, or a file of keys cannot be read.
         """
         loop = asyncio.get_running_loop()
         self._limited = LogLimiter(log)
@@ -91,21 +89,20 @@ class Gateway:
         )
         states = StateTable(
             zone=settings.zone,
-            clock=clock.time_us,
-            monotonic=SYSTEM_CLOCK.monotonic,
+            clock=clock,
             events=self._metrics,
         )
         hub = Hub(
             states,
             send=fanout.send,
-            monotonic=SYSTEM_CLOCK.monotonic,
+            clock=clock,
             call_soon=loop.call_soon,
             call_later=loop.call_later,
             events=self._metrics,
         )
         self._pubsub = PubSub(
             self._store,
-            on_message=lambda contract_id, raw: self._upstream.on_message(contract_id, raw),
+            on_message=lambda contract_id, message: self._upstream.on_message(contract_id, message),
             on_contracts=self._on_contracts,
             on_revoked=lambda: self._revocation_cache.on_changed(),
             on_connected=self._on_connected,
@@ -119,18 +116,18 @@ class Gateway:
             states,
             self._pubsub,
             reconciler,
-            received=self._metrics.count_received,
-            malformed=self._metrics.count_malformed,
+            on_received=self._metrics.count_received,
+            on_malformed=self._metrics.count_malformed,
         )
         self._contract_cache = ContractCache(
             self._store,
             settings.contracts_interval,
-            changed=lambda: self.context.live_selections.on_registry(),
+            on_change=lambda: self.context.live_selections.on_registry(),
         )
-        # It is read once a second, so a half-open link is noticed for all who use it.
+        # Read once a second, so that a half-open connection is noticed for all parts that use it.
         self._lease = Lease(settings, connections=self._store.connections)
         self._feed = FeedMonitor(
-            self._lease, clock=clock, changed=lambda: self.context.status_loop.on_change()
+            self._lease, clock=clock, on_change=lambda: self.context.status_loop.on_change()
         )
         bars_lease = Lease(settings, program=BARS, connections=self._store.connections)
         self._bars = FeedMonitor(bars_lease, program=BARS, clock=clock)
@@ -140,11 +137,11 @@ class Gateway:
             zone=settings.zone,
             clock=clock,
             feed=lambda: self._feed.status,
-            sent=self._metrics.count_status,
+            on_sent=self._metrics.count_status,
         )
-        # Without tokens, there is nothing to revoke.
+        # Without tokens, no revocations are loaded.
         self._revocations = Revocations(
-            loaded=settings.auth is AuthMode.NONE, changed=self._end_revoked
+            loaded=settings.auth is AuthMode.NONE, on_change=self._end_revoked
         )
         self._revocation_cache = RevocationCache(
             RevocationStore(settings, connections=self._store.connections), self._revocations
@@ -163,7 +160,7 @@ class Gateway:
             zone=settings.zone,
             clock=clock,
         )
-        """Handler of requests for the status report."""
+        """Handler of requests for status reports."""
         self._state_reader = StateReader(self._store)
         self.handlers = Handlers(
             admission=admission,
@@ -173,7 +170,7 @@ class Gateway:
             bar_store=BarStore(settings, connections=self._store.connections),
             diagnostics=diagnostics,
             max_contracts=settings.max_contracts,
-            reached=lambda: self._pubsub.connected,
+            is_store_connected=lambda: self._pubsub.connected,
             zone=zone_of(TEHRAN),
             clock=clock,
         )
@@ -188,7 +185,7 @@ class Gateway:
             feed=self._feed,
             metrics=self._metrics,
         ).read
-        """Returns whether the process can serve, and if not, why."""
+        """Returns whether the process can serve clients, and the reason if it cannot."""
         self.context = GatewayContext(
             settings=settings,
             zone=settings.zone,
@@ -219,14 +216,10 @@ class Gateway:
             metrics=self._metrics,
             loop=loop,
             handshake=Negotiator(compression=settings.compression),
-            message_rate=Rate(settings.client_rate),
-            cors=Cors(settings.origins),
-            stream_origins=Origins(split_list(settings.stream_origins)),
-            addresses=ClientAddresses.from_settings(settings),
             limits=StreamLimits(settings),
             request_memory=RequestMemory(settings.max_waiting),
             work=WorkQueue(loop.call_soon),
-            slow_reader=SlowReader(loop.call_later, SYSTEM_CLOCK.monotonic),
+            slow_reader=SlowReader(loop.call_later, SYSTEM_CLOCK),
             open_streams=open_streams,
             drain=drain,
             event_overlap=0 if self._store.connections.one_clock else EVENT_OVERLAP,
@@ -250,47 +243,40 @@ class Gateway:
             ("feed", self._feed.run),
             ("bars", self._bars.run),
             ("status_loop", self.context.status_loop.run),
-            ("heartbeat", self._beat),
+            ("heartbeat", self._run_heartbeat),
             ("metrics", self._sync_metrics),
         ):
             work = keep_running(run, partial(self._note_failure, name))
             self._tasks.append(asyncio.create_task(work, name=name))
-        # Imported objects stay, so the garbage collector need not search them: it took
+        # Imported objects stay for ever, so the garbage collector need not search them. It took
         # 2.4 % of the CPU while 15,000 clients connected. Higher thresholds made no difference.
         gc.collect()
         gc.freeze()
 
     async def reload(self, settings: GatewaySettings) -> None:
-        """Use other limits, keys and another level of the log from now on; streams stay open.
+        """Use other limits, keys and another log level from now on; streams stay open.
 
         Args:
-            settings: differ from those in force in live options only.
+            settings: new settings, which must differ in live options only.
 
         Raises:
-            SettingsError: a file of keys cannot be used; then nothing has changed.
+            SettingsError: keys cannot be loaded; nothing has changed.
         """
         context = self.context
-        # First, as it may fail; a new URL of keys may take a few seconds.
+        # First, because this may fail. A new JWKS URL may take a few seconds.
         await context.authenticator.adopt(authenticator_from(settings))
         configure_logging(settings)
         context.log = structlog.get_logger().bind()
-        context.settings = settings
-        context.message_rate = Rate(settings.client_rate)
-        context.cors = Cors(settings.origins)
-        context.stream_origins = Origins(split_list(settings.stream_origins))
-        context.addresses = ClientAddresses.from_settings(settings)
-        context.limits.change(settings)
-        context.request_memory.limit = settings.max_waiting
-        context.live_selections.limit = settings.max_contracts
+        context.apply(settings)
         self.handlers.max_contracts = settings.max_contracts
         self._requests.rate = Rate(settings.request_rate)
         self._revocation_cache.on_changed()
 
     async def aclose(self) -> None:
-        """Close the process's parts, all of them even if one fails."""
+        """Stop the background tasks and close all parts, even if one of them raises."""
         if self.context.settings.auth is not AuthMode.NONE:
             today = datetime.fromtimestamp(self.now(), self.context.zone).date().isoformat()
-            await self.context.open_streams.report(log, today)
+            await self.context.open_streams.report(today)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -316,7 +302,7 @@ class Gateway:
         return [
             ("revocations", self._revocation_cache.run),
             ("keys", self._watch_keys),
-            ("usage", self._report_usage),
+            ("usage", partial(self.context.open_streams.run, self.context.zone)),
         ]
 
     async def _watch_keys(self) -> None:
@@ -324,13 +310,10 @@ class Gateway:
             await asyncio.sleep(_KEYS_INTERVAL)
             self.context.authenticator.reload()
 
-    async def _report_usage(self) -> None:
-        await self.context.open_streams.run(log, self.context.zone)
-
     def _end_revoked(self) -> None:
         self.context.open_streams.recheck(self.context.authenticator.check)
 
-    async def _beat(self) -> None:
+    async def _run_heartbeat(self) -> None:
         heartbeat = self.context.heartbeat
         while True:
             await asyncio.sleep(heartbeat.resolution)
@@ -340,10 +323,10 @@ class Gateway:
     def _end_slowest(self) -> None:
         limits = self.context.limits
         if limits.memory_is_full:
-            waited = limits.waiting
+            waiting = limits.waiting
             ended = self.context.heartbeat.end_slowest(lambda: not limits.memory_is_full)
             event = "too much data waits for slow clients; closed some of them"
-            self._limited.warning(event, key=event, bytes=waited, closed=ended)
+            self._limited.warning(event, key=event, bytes=waiting, closed=ended)
 
     async def _sync_metrics(self) -> None:
         while True:
@@ -352,7 +335,7 @@ class Gateway:
             await self._metrics.program.measure_loop()
 
     def _note_state(self) -> None:
-        """Give the metrics the present state of the process."""
+        """Set the gauges of the metrics to the present state of the process."""
         metrics = self._metrics
         metrics.contracts = self._upstream.contracts
         metrics.ready = self.readiness().ready
@@ -361,7 +344,7 @@ class Gateway:
         metrics.feed = self._feed.status
         metrics.waiting = self.context.limits.waiting
 
-    # Events of the PubSub connection
+    # Callbacks of the Pub/Sub connection
 
     def _on_contracts(self, ids: list[str] | None) -> None:
         if ids is None:
@@ -374,19 +357,19 @@ class Gateway:
         self._revocation_cache.on_changed()
         self._upstream.on_connected()
 
-    # Requests over HTTP
+    # Interface `RestContext`
 
     @property
     def cors(self) -> Cors:
-        """The web pages that may read responses now."""
+        """The web pages that may read responses."""
         return self.context.cors
 
     def now(self) -> float:
-        """Return the present time in Unix seconds."""
+        """Return the present time [Unix seconds]."""
         return SYSTEM_CLOCK.time()
 
     def count_request(self, call: str, status: int, seconds: float) -> None:
-        """Count an answered request for data, and its time [s]."""
+        """Count a REST request and its duration [s]; ``call`` must be one of a few paths."""
         self._metrics.count_request(call, status, seconds)
 
     def exposition(self) -> bytes:

@@ -1,8 +1,8 @@
 """Read the HTTP requests of a connection, and pass each to a stream or to the ASGI application.
 
-uvicorn makes one protocol per connection. It reads requests one at a time. A WebSocket stream or
-a stream of events takes over the connection; the ASGI application answers all other requests.
-While a response is outstanding, the next request is not read.
+uvicorn makes one protocol object per connection. It reads requests one at a time. A stream takes
+over the connection; the ASGI application answers all other requests. The next request is not read
+before the response is complete.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ if TYPE_CHECKING:
 CONTEXT: Final = "ime_live.context"
 """Key under which the ASGI lifespan passes the process's `GatewayContext` to its protocols."""
 
-_LARGE: Final = 8_192
-"""Bytes of a request whose reading may take milliseconds."""
+_LARGE_REQUEST: Final = 8_192
+"""Size of a request that may take milliseconds to parse [bytes]."""
 
-_NOTHING: Final[Mapping[str, str]] = {}
+_NO_FIELDS: Final[Mapping[str, str]] = {}
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class HttpProtocol(asyncio.Protocol):
-    """One HTTP connection, which answers one request at a time; see `AsgiConnection`."""
+    """One HTTP connection, which answers one request at a time; an `AsgiConnection`."""
 
     __slots__ = (
         "_app",
         "_app_state",
+        "_buffered",
         "_client",
         "_connections",
         "_context",
         "_eof",
         "_exchange",
-        "_held",
         "_idle_timeout",
         "_is_idle",
         "_loop",
@@ -77,9 +77,9 @@ class HttpProtocol(asyncio.Protocol):
         """Make a protocol without a transport, as uvicorn does.
 
         Args:
-            config: holds the application.
+            config: uvicorn's configuration, with the ASGI application.
             server_state: all connections and requests of the process.
-            app_state: the state left by the application's lifespan, with our `GatewayContext`.
+            app_state: the state of the application's lifespan, with the `GatewayContext`.
         """
         self._app = config.loaded_app
         self._idle_timeout = config.timeout_keep_alive
@@ -92,20 +92,20 @@ class HttpProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._client: tuple[str, int] | None = None
         self._server: tuple[str, int] | None = None
-        """Addresses, once an exchange needs them."""
+        """Address of the listener. Both addresses are set when the first exchange needs them."""
         self._exchange: Exchange | None = None
         """The request whose response is outstanding."""
         self._unwritable: asyncio.Event | None = None
-        """Event that is set when the client takes data again; None while it takes data."""
-        self._held = 0
-        """Bytes of a request that is incomplete or waits for its turn; see `RequestMemory`."""
+        """Event that is set when the socket is writable again; None while it is writable."""
+        self._buffered = 0
+        """Size of a request that is incomplete or waits in the work queue; see `RequestMemory`."""
         self._queued = False
-        """Whether received bytes wait for their turn."""
+        """Whether received bytes wait in the work queue."""
         self._eof = False
         """Whether the client has closed its half of the connection."""
         self._timer: asyncio.TimerHandle | None = None
         self._is_idle = False
-        """Whether the timer is for the pause between two requests."""
+        """Whether the timer runs between two requests."""
 
     # The transport
 
@@ -113,10 +113,10 @@ class HttpProtocol(asyncio.Protocol):
         """Wait for the first request."""
         self._transport = transport
         self._connections.add(self)
-        self._set_timer(self._context.settings.handshake_timeout, self._too_late)
+        self._set_timer(self._context.settings.handshake_timeout, self._time_out)
 
     def data_received(self, data: bytes) -> None:
-        """Take part of a request."""
+        """Add received bytes, and read the next request."""
         self._reader.feed(data)
         if self._busy:
             self._transport.pause_reading()
@@ -124,24 +124,28 @@ class HttpProtocol(asyncio.Protocol):
             self._read_in_turn()
 
     def eof_received(self) -> bool:
-        """Keep the connection if a response is outstanding: the client may wait for it."""
+        """Keep the connection open while the client may wait for a response.
+
+        Returns:
+            Whether to keep the connection open.
+        """
         self._eof = True
         return self._busy
 
     def pause_writing(self) -> None:
-        """Make writers wait: the client takes no more data."""
+        """Make writers wait, because the socket is not writable."""
         self._unwritable = asyncio.Event()
 
     def resume_writing(self) -> None:
-        """Let writers continue: the client takes data again."""
+        """Let writers continue, because the socket is writable again."""
         self._release_writers()
         if not (self._busy or self._transport.is_closing()):
             self._read_in_turn()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Release everything; the connection is gone."""
+        """Release everything, because the connection has ended."""
         del exc
-        self._hold(0)
+        self._note_buffered(0)
         self._clear_timer()
         self._connections.discard(self)
         if self._exchange is not None:
@@ -149,12 +153,12 @@ class HttpProtocol(asyncio.Protocol):
         self._release_writers()
 
     def shutdown(self) -> None:
-        """Close as soon as the present request is answered, because the process stops."""
+        """Close after the present request is answered, because the process stops."""
         if self._exchange is not None:
             self._exchange.close_afterwards()
         elif self._queued:
-            self._context.work.add(self.shutdown)  # after the turn that this connection waits for
-        elif self in self._connections:  # else it was refused in its turn
+            self._context.work.add(self.shutdown)  # after the queued request was read
+        elif self in self._connections:  # else it is closing already
             self._transport.close()
 
     # Requests
@@ -164,60 +168,60 @@ class HttpProtocol(asyncio.Protocol):
         return self._queued or self._exchange is not None or self._unwritable is not None
 
     def _read_in_turn(self) -> None:
-        """Read the next request when this connection has its turn, mostly at once."""
+        """Read the next request through the work queue, usually at once."""
         self._queued = True
         if not self._context.work.run(self._take_turn):
             self._transport.pause_reading()
-            self._check_held()
+            self._check_buffered()
 
     def _take_turn(self) -> None:
         self._queued = False
-        # Meanwhile it may have ended, or the client may have stopped to take data.
+        # Meanwhile the connection may have ended, or the socket may not be writable.
         if self in self._connections and not self._busy and not self._transport.is_closing():
-            if self._reader.size > _LARGE:
+            if self._reader.size > _LARGE_REQUEST:
                 self._context.work.take_rest()
             self._read_on()
 
     def _read_on(self) -> None:
-        """Answer the next request if it is complete; else wait for the rest of it."""
+        """Answer the next request if it is complete; else wait for the rest."""
         try:
             head = self._reader.next_request()
         except RequestError as error:
             self._refuse(error)
             return
         if head is not None:
-            self._hold(0)
+            self._note_buffered(0)
             self._clear_timer()
             self._answer(head)
             return
         if self._eof:
             self._transport.close()
             return
-        if not self._check_held():
+        if not self._check_buffered():
             return
         if self._reader.awaits_continue:
             self._reader.awaits_continue = False
             self._transport.write(_CONTINUE)
-        if not self._reader.begun:
+        if not self._reader.has_begun:
             if self._timer is None:
                 self._is_idle = True
                 self._set_timer(self._idle_timeout, self._transport.close)
         elif self._timer is None or self._is_idle:
             self._is_idle = False
-            self._set_timer(self._context.settings.handshake_timeout, self._too_late)
+            self._set_timer(self._context.settings.handshake_timeout, self._time_out)
         self._transport.resume_reading()
 
-    def _check_held(self) -> bool:
-        """Note how much is held, and refuse the request if that is too much."""
-        if self._hold(self._reader.size):
+    def _check_buffered(self) -> bool:
+        """Note the size of the buffered request; refuse it if it is too large, and return False."""
+        if self._note_buffered(self._reader.size):
             return True
         text = "Too many large requests are on their way; try again later."
         self._refuse(RequestError(503, text))
         return False
 
-    def _hold(self, size: int) -> bool:
-        """Note how much is held of an incomplete request, and return whether that is allowed."""
-        before, self._held = self._held, size
+    def _note_buffered(self, size: int) -> bool:
+        """Note the size of the buffered request, and return whether it is allowed."""
+        before, self._buffered = self._buffered, size
         return before == size or self._context.request_memory.change(before, size)
 
     def _answer(self, head: RequestHead) -> None:
@@ -269,12 +273,12 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.resume_reading()
         stream.open(self._transport, head, self._reader.take_rest())
         if self._eof:
-            # The end of file arrived after this request, and is reported only once.
+            # asyncio reports the end of file only once, and did so before.
             protocol = self._transport.get_protocol()
             if isinstance(protocol, asyncio.Protocol) and not protocol.eof_received():
                 self._transport.close()
 
-    def answered(self, *, keep_alive: bool) -> None:
+    def response_sent(self, *, keep_alive: bool) -> None:
         """Read the next request, or end the connection."""
         self._exchange = None
         self._server_state.total_requests += 1
@@ -285,7 +289,7 @@ class HttpProtocol(asyncio.Protocol):
         elif self._unwritable is None:
             self._read_in_turn()
 
-    def broken(self) -> None:
+    def response_failed(self) -> None:
         """Abort the connection, so that a partial response does not look complete."""
         self._transport.abort()
 
@@ -294,11 +298,11 @@ class HttpProtocol(asyncio.Protocol):
         self._transport.write(data)
 
     async def writable(self) -> None:
-        """Wait until the client takes data."""
+        """Wait until the socket is writable."""
         if self._unwritable is not None:
             await self._unwritable.wait()
 
-    # The end
+    # Closing
 
     def _refuse(self, error: RequestError) -> None:
         self._context.limited.info(
@@ -308,11 +312,11 @@ class HttpProtocol(asyncio.Protocol):
             reason=error.text,
             peer=peer_of(self._transport),
         )
-        self._hold(0)
+        self._note_buffered(0)
         self._clear_timer()
         self._respond(error.status, error.text)
 
-    def _respond(self, status: int, text: str, extra: Mapping[str, str] = _NOTHING) -> None:
+    def _respond(self, status: int, text: str, extra: Mapping[str, str] = _NO_FIELDS) -> None:
         """Send a response, and end the connection."""
         body = text.encode()
         fields = [
@@ -334,7 +338,7 @@ class HttpProtocol(asyncio.Protocol):
             slow_reader = self._context.slow_reader
             LingeringClose(self._transport, self._connections, self._loop, slow_reader)
 
-    def _too_late(self) -> None:
+    def _time_out(self) -> None:
         self._refuse(RequestError(408, "The request did not come in time."))
 
     def _set_timer(self, seconds: float, act: Callable[[], object]) -> None:

@@ -1,8 +1,8 @@
-"""Count what a gateway process does, and export the counts as Prometheus metrics.
+"""Prometheus metrics of a gateway process.
 
-The hot path adds to plain numbers; `Metrics.sync` moves them into the exported metrics once a
-second and before each scrape. So counting costs an addition. With several workers, the Prometheus
-library adds up their metrics (its multiprocess mode, when `PROMETHEUS_MULTIPROC_DIR` is set).
+The hot path adds to plain numbers, which `Metrics.sync` adds to the exported metrics once a second
+and before each scrape. So an event costs one addition. With several workers, the Prometheus library
+adds up their metrics (multiprocess mode, if `PROMETHEUS_MULTIPROC_DIR` is set).
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from ime_live.monitoring.program_metrics import ProgramMetrics
 from ime_live.status import FeedState, FeedStatus
 
 if TYPE_CHECKING:
-    from ime_live.gateway.hub.subscribers import Subscriber
+    from ime_live.gateway.hub.subscriber import Subscriber
 
-# The codes that the gateway closes with, and those of clients that leave, properly or not.
+# Close codes of the gateway, and those of clients that leave, with or without a close frame.
 _CODES: Final = frozenset({*CloseCode, 1000, 1001, 1005, 1006})
 
 
@@ -43,13 +43,13 @@ class Metrics:
         """Make metrics at zero.
 
         Args:
-            clock: the machine's clock, for the lag.
+            clock: the clock of market data, for the lag.
         """
         self._clock = clock
-        self._several = MULTIPROCESS_VARIABLE in os.environ
-        # In multiprocess mode the values live in files, and a registry only reads them.
+        self._multiprocess = MULTIPROCESS_VARIABLE in os.environ
+        # In multiprocess mode the values are in files, which the registry of a scrape reads.
         self._registry = CollectorRegistry()
-        registry = None if self._several else self._registry
+        registry = None if self._multiprocess else self._registry
         self.connections = 0
         self.contracts = 0
         self.ready = False
@@ -65,7 +65,7 @@ class Metrics:
         self._closed: Tally[tuple[int, str]] = Tally()
         self._refused: Tally[str] = Tally()
         self.waiting = 0
-        """Bytes that wait for slow clients."""
+        """Unsent data for slow clients [bytes]."""
         self._write_failures = 0
         self._statuses = 0
         self._requests: Tally[tuple[str, int]] = Tally()
@@ -94,13 +94,13 @@ class Metrics:
         )
         self._workers = gauge(
             "workers",
-            "Workers by state: serving, draining (they close their streams) or drained.",
+            "Workers by state: serving, draining (closing their streams) or drained.",
             "state",
         )
         self._stores_connected = gauge(
             "store_connected", "Processes whose subscriptions to Redis are connected."
         )
-        # All workers see the same feed, some a moment earlier than others.
+        # All workers read the same feed, some slightly earlier than others.
         self._feed_state = gauge(
             "feed_state",
             "1 for the present state of the feed, 0 for the others; all 0 without a feed.",
@@ -147,46 +147,46 @@ class Metrics:
         self._statuses_total = counter("status_messages", "Status messages written to clients.")
         self._requests_total = counter(
             "requests",
-            "Answered REST requests, by path and HTTP status.",
+            "REST requests, by path and HTTP status.",
             "call",
             "status",
         )
         self._failures_total = counter("write_failures", "Writes to a client that failed.")
         self._parts_total = counter(
-            "part_failures", "Failures of parts of the gateway, which were restarted.", "part"
+            "part_failures", "Failures of background tasks, which were restarted, by part.", "part"
         )
         self._lag = SecondsHistogram(
             "ime_live_lag_seconds",
-            "Time from an update's version to its sending [seconds], for the oldest of a tick.",
+            "Time from the version of an update to its sending [seconds], of the oldest per tick.",
             registry=registry,
         )
         self._durations = SecondsHistogram(
             "ime_live_request_duration_seconds",
-            "Time from a REST request to its answer [seconds], by path.",
+            "Time from a REST request to its response [seconds], by path.",
             "call",
             registry=registry,
         )
         self.program = ProgramMetrics(registry, "version", "commit", "fanout")
-        """The metrics that every program has."""
+        """The metrics that all programs have."""
         for reason in ("equal", "stale", "malformed"):
             self._dropped_total.labels(reason)
         for reason in (*REASONS, "draining", "origin", "authentication", "contracts"):
             self._refused_total.labels(reason)
 
-    # The hub's events
+    # Interface `Events` of the hub
 
     def delivered(self, messages: int, oldest_version: int) -> None:
-        """Count written messages; the version is 0 if their age is not to be measured."""
+        """Count written messages; the version is that of the oldest, 0 to not measure its age."""
         self._delivered += messages
         if oldest_version:
             self._lag.observe(max(0, self._clock.time_us() - oldest_version) / 1e6)
 
     def conflated(self, messages: int) -> None:
-        """Count messages that newer ones replaced before a slow client received them."""
+        """Count messages that newer ones replaced before a slow client could accept them."""
         self._conflated += messages
 
     def throttled(self, messages: int) -> None:
-        """Count messages that newer ones replaced because of their client's `max_rate`."""
+        """Count messages that newer ones replaced because of the client's `max_rate`."""
         self._throttled += messages
 
     def dropped(self, reason: str) -> None:
@@ -194,11 +194,11 @@ class Metrics:
         self._dropped[reason] += 1
 
     def failed(self, subscriber: Subscriber, error: Exception) -> None:
-        """Count a write to a client that raised; its connection is about to end."""
+        """Count a write that raised."""
         del subscriber, error
         self._write_failures += 1
 
-    # The gateway's events
+    # Events of the gateway
 
     def count_received(self) -> None:
         """Count a message from the store."""
@@ -213,12 +213,12 @@ class Metrics:
         self._statuses += 1
 
     def count_request(self, call: str, status: int, seconds: float) -> None:
-        """Count an answered request for data and its time; ``call`` is its path, one of few."""
+        """Count a REST request and its duration [s]; ``call`` must be one of a few paths."""
         self._requests[call, status] += 1
         self._durations.observe(seconds, call)
 
     def count_failure(self, part: str) -> None:
-        """Count a failure of a part, which is restarted; ``part`` is one of a fixed set."""
+        """Count the failure of a background task; ``part`` must be one of a fixed set."""
         self._failures[part] += 1
 
     def opened(self) -> None:
@@ -227,14 +227,13 @@ class Metrics:
         self._opened += 1
 
     def closed(self, code: int, reason: str) -> None:
-        """Count a closed stream; ``reason`` is one of a fixed set, and no text of a client."""
+        """Count a closed stream; ``reason`` must be one of a fixed set, and no text of a client."""
         self.connections -= 1
-        # A client that leaves may send any code, and each would be a series of its own.
-        known = code if code in _CODES else 0
-        self._closed[known, reason] += 1
+        # A client may send any code, and each code would be a time series of its own.
+        self._closed[code if code in _CODES else 0, reason] += 1
 
     def refused(self, reason: str) -> None:
-        """Count a refused stream; ``reason`` is one of a fixed set."""
+        """Count a refused stream; ``reason`` must be one of a fixed set."""
         self._refused[reason] += 1
 
     def sync(self) -> None:
@@ -275,8 +274,8 @@ class Metrics:
         for reason, count in self._refused.items():
             self._refused_total.labels(reason).inc(count)
         self._refused.clear()
-        for (call, answered), count in self._requests.items():
-            self._requests_total.labels(call, str(answered)).inc(count)
+        for (call, http_status), count in self._requests.items():
+            self._requests_total.labels(call, str(http_status)).inc(count)
         for part, count in self._failures.items():
             self._parts_total.labels(part).inc(count)
         self._failures.clear()
@@ -287,13 +286,13 @@ class Metrics:
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus's text format, summed over all workers."""
         self.sync()
-        if not self._several:
+        if not self._multiprocess:
             return generate_latest(self._registry)
         registry = CollectorRegistry()
         WorkersCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 
     def close(self) -> None:
-        """Remove the process's gauges from the sums, because it ends."""
-        if self._several:
+        """Remove the gauges of this process from the sums, because it ends."""
+        if self._multiprocess:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]

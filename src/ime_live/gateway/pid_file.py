@@ -1,8 +1,8 @@
-"""Pid file: where `ime-live drain` finds a running gateway.
+"""Pid file, by which `ime-live drain` finds a running gateway.
 
 The first line is the process id, the second the URL of the gateway's probes on this machine. The
-gateway holds a lock on the file as long as it runs, so a file that a killed one left behind does
-not lead to another process.
+gateway locks the file while it runs. So the file of a killed gateway, whose process id another
+process may have now, is ignored.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _MAX_SIZE: Final = 1000
 
 
 class RunningGateway(Struct, frozen=True):
-    """A gateway that holds a pid file.
+    """A running gateway with a pid file.
 
     Attributes:
-        pid: id of its main process.
-        url: URL of its probes, without a path.
+        pid: process id of the main process.
+        url: URL of the probes, without a path.
     """
 
     pid: int
@@ -36,10 +36,10 @@ class RunningGateway(Struct, frozen=True):
 
 
 class PidFile:
-    """The file."""
+    """A pid file at a path, to be written by a gateway or read by another program."""
 
     def __init__(self, path: str) -> None:
-        """Name the file; nothing is opened yet."""
+        """Set the path; nothing is opened yet."""
         self._path = Path(path)
 
     @contextmanager
@@ -50,12 +50,12 @@ class PidFile:
             url: URL of the gateway's probes.
 
         Raises:
-            SettingsError: it cannot be written, or another gateway holds it.
+            SettingsError: the file cannot be written, or another gateway has locked it.
         """
         try:
             descriptor = self._open()
-            # By mistake it may name another file, which must not be lost.
-            if (left := os.read(descriptor, _MAX_SIZE)) and _parsed(left) is None:
+            # By mistake the path may be that of another file, which must not be overwritten.
+            if (content := os.read(descriptor, _MAX_SIZE)) and _parse(content) is None:
                 raise SettingsError(f"{_FLAG} must name a pid file or a new file, got {self._path}")
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n{url}\n".encode(), 0)
@@ -68,7 +68,7 @@ class PidFile:
         try:
             yield
         finally:
-            # Before the lock is given up: after that it may be another gateway's.
+            # Before the lock is released: after that, another gateway may use the file.
             self._path.unlink(missing_ok=True)
             os.close(descriptor)
 
@@ -83,7 +83,7 @@ class PidFile:
             except BaseException:
                 os.close(descriptor)
                 raise
-            os.close(descriptor)  # it was removed by the gateway that held it
+            os.close(descriptor)  # the gateway that had locked the file has removed it
 
     def _is_at_path(self, descriptor: int) -> bool:
         try:
@@ -92,27 +92,27 @@ class PidFile:
             return False
 
     def read(self) -> RunningGateway:
-        """Return the gateway that holds the file.
+        """Return the gateway that has locked the file.
 
         Raises:
-            SettingsError: the file cannot be read.
-            ImeLiveError: no gateway holds it.
+            SettingsError: the file cannot be read, or is no pid file.
+            ImeLiveError: no gateway has locked the file.
         """
         try:
             with self._path.open("rb") as file:
                 if not _is_locked(file.fileno()):
                     raise ImeLiveError(f"no gateway runs with {_FLAG} {self._path}")
-                found = _parsed(file.read(_MAX_SIZE))
+                gateway = _parse(file.read(_MAX_SIZE))
         except FileNotFoundError as error:
             raise ImeLiveError(f"no gateway runs with {_FLAG} {self._path}") from error
         except OSError as error:
             raise SettingsError(f"{_FLAG} {self._path}: {_words(error)}") from error
-        if found is None:
+        if gateway is None:
             raise SettingsError(f"{_FLAG} must name the pid file of a gateway, got {self._path}")
-        return found
+        return gateway
 
 
-def _parsed(content: bytes) -> RunningGateway | None:
+def _parse(content: bytes) -> RunningGateway | None:
     lines = content.decode("utf-8", "replace").splitlines()
     if len(lines) == 2 and lines[0].isdecimal() and lines[1].startswith("http://"):
         return RunningGateway(int(lines[0]), lines[1])

@@ -1,6 +1,6 @@
-"""Bind the port, run one gateway process or several on it, and stop them on a signal.
+"""Run the gateway: bind the port, and run one or several processes until a signal.
 
-uvicorn accepts the connections; `ime_live.gateway.workers` runs several processes.
+uvicorn accepts the connections; `ime_live.gateway.workers` supervises several processes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _TCP_USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
 class GatewayConfig(uvicorn.Config):
-    """uvicorn's configuration for a gateway, with our settings; workers get it complete."""
+    """uvicorn's configuration for a gateway."""
 
     def __init__(self, settings: GatewaySettings, clock: Clock = SYSTEM_CLOCK) -> None:
         self.settings = settings
@@ -67,26 +67,26 @@ class GatewayConfig(uvicorn.Config):
             workers=settings.workers,
             backlog=_BACKLOG,
             log_config=None,
-            # A request's query may hold a token; streams have log lines of their own.
+            # The query of a request may contain a token, and streams have log lines of their own.
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            # After the drain.
+            # This timeout begins after the drain.
             timeout_graceful_shutdown=int(CLOSE_TIMEOUT) + 1,
         )
 
     def configure_logging(self) -> None:
-        """Set up the log format; called in each process."""
+        """Set up the log; uvicorn calls this in each process."""
         configure_logging(self.settings)
         super().configure_logging()
 
     def load_app(self) -> Any:  # noqa: ANN401 - as uvicorn has it
-        """Return the factory of this process's application."""
+        """Return the factory of the application."""
         return lambda: Application(self.settings, self.clock)
 
 
 class GatewayServer(uvicorn.Server):
-    """uvicorn's server, except that it is drained before it stops, and exits with status 0."""
+    """uvicorn's server, which drains before it stops, and exits with status 0 after a signal."""
 
     def __init__(
         self,
@@ -100,9 +100,9 @@ class GatewayServer(uvicorn.Server):
 
         Args:
             config: the configuration.
-            beat: called twice a second while the loop is running, once the server has started.
+            beat: called twice a second while the event loop runs, after the server has started.
             reloader: reads the settings again on SIGHUP; None for one of several workers.
-            inbox: of a worker: gives settings that its supervisor has read again.
+            inbox: connection of a worker to its supervisor, which sends new settings.
         """
         super().__init__(config)
         self._beat = beat
@@ -110,7 +110,7 @@ class GatewayServer(uvicorn.Server):
         self._reloader = reloader
         self._inbox = inbox
         self._hangup = asyncio.Event()
-        self._given: GatewaySettings | None = None
+        self._received: GatewaySettings | None = None
         """Settings from the inbox that are not in force yet."""
         self._stopping = False
         self._draining: asyncio.Task[None] | None = None
@@ -120,9 +120,9 @@ class GatewayServer(uvicorn.Server):
         self.handle_exit(signal.SIGTERM, None)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain and stop; after that, SIGINT does not wait for the clients any more.
+        """Drain and stop; a second SIGINT stops at once, without waiting for clients.
 
-        The first Ctrl-C does not wait for load balancers either: it is a person's.
+        The first SIGINT skips the grace for load balancers, because it comes from a terminal.
         """
         del frame
         if self._stopping and sig == signal.SIGINT:
@@ -134,7 +134,7 @@ class GatewayServer(uvicorn.Server):
             self.should_exit = True
 
     def drain(self, *, grace: bool = True) -> None:
-        """Drain, as on SIGUSR2, but do not stop; a second call does nothing.
+        """Drain without stopping, as on SIGUSR2; a second call does nothing.
 
         Args:
             grace: whether to wait for load balancers first.
@@ -147,14 +147,14 @@ class GatewayServer(uvicorn.Server):
         """Serve until stopped."""
         tasks = [asyncio.create_task(run()) for run in (self._keep_beating, self._keep_reloading)]
         try:
-            with self._inbox_read():
+            with self._read_inbox():
                 await super().serve(sockets)
         finally:
             for task in tasks:
                 task.cancel()
 
     @contextmanager
-    def _inbox_read(self) -> Generator[None, None, None]:
+    def _read_inbox(self) -> Generator[None, None, None]:
         if self._inbox is None:
             yield
             return
@@ -162,7 +162,7 @@ class GatewayServer(uvicorn.Server):
 
         def take() -> None:
             with suppress(EOFError, OSError):
-                self._given = inbox.recv()
+                self._received = inbox.recv()
                 self._hangup.set()
                 return
             loop.remove_reader(inbox.fileno())
@@ -191,8 +191,8 @@ class GatewayServer(uvicorn.Server):
                 log.exception("settings cannot be reloaded")
 
     async def _reload(self, gateway: Gateway) -> None:
-        if self._given is not None:
-            settings, self._given = self._given, None
+        if self._received is not None:
+            settings, self._received = self._received, None
             await gateway.reload(settings)
         elif self._reloader is not None and (reloaded := self._reloader.read()) is not None:
             await gateway.reload(reloaded.settings)
@@ -200,26 +200,26 @@ class GatewayServer(uvicorn.Server):
 
     async def _keep_beating(self) -> None:
         while True:
-            if self.started:  # a server that cannot start must not count as one that ran
+            if self.started:  # without a beat, the supervisor knows that the worker did not start
                 self._beat()
             await asyncio.sleep(_BEAT)
 
     async def on_tick(self, counter: int) -> bool:
-        """Run periodic work, ten times a second; return whether to stop."""
-        self._look_for_files()
+        """Do periodic work, ten times a second; return whether to stop."""
+        self._check_open_files()
         if self._draining is not None and self._draining.done():
             self._draining.result()
             self.should_exit = self.should_exit or self._stopping
         return await super().on_tick(counter)
 
-    def _look_for_files(self) -> None:
-        # libuv closes a connection that it has no file descriptor for, and reports nothing.
+    def _check_open_files(self) -> None:
+        # Without a free file descriptor, libuv closes new connections, and reports nothing.
         try:
             os.close(os.open(os.devnull, os.O_RDONLY))
         except OSError as error:
             limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             self._limited.error(
-                "connections are refused, since no more files can be opened: raise LimitNOFILE "
+                "connections are refused, because no more files can be opened; raise LimitNOFILE "
                 "(ulimit -n)",
                 key=error.errno,
                 error=(error.strerror or str(error)).lower(),
@@ -227,16 +227,16 @@ class GatewayServer(uvicorn.Server):
             )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the clients, and end the background tasks."""
+        """Close the connections, and end the lifespan."""
         await super().shutdown(sockets)
-        if self.force_exit:  # uvicorn does not end the lifespan then
+        if self.force_exit:  # then uvicorn does not end the lifespan
             await self.lifespan.shutdown()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Stop on SIGTERM and SIGINT, and drain on SIGUSR2.
 
-        Unlike uvicorn, do not raise the signal again afterwards.
+        Unlike uvicorn, this does not raise the signal again afterwards.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -253,16 +253,16 @@ class GatewayServer(uvicorn.Server):
             self._hangup.set()
         elif self._inbox is None:
             signals.report_hangup()
-        # Else a terminal has sent it to a whole group of processes, also to the supervisor.
+        # Else a terminal has sent the signal to the process group, including the supervisor.
 
 
 def limit_connections(listener: socket.socket, settings: GatewaySettings) -> None:
-    """Limit the kernel's buffers per client, and end connections whose peer has vanished.
+    """Set socket options: limit the kernel's buffers, and end connections of vanished peers.
 
-    Data held by the kernel can no longer be replaced by something newer. An unanswered ping
-    reveals a vanished peer, but a reader of events answers none. A client that is only slow still
-    acknowledges, and has the `slow_client_timeout`. Connections inherit the options from the
-    listener, which saves calls for each of them.
+    Newer states cannot replace data in the kernel's buffers. A missing pong reveals a vanished
+    peer, but clients of server-sent events send none, so the TCP user timeout ends them. A slow
+    client still acknowledges data, and the `slow_client_timeout` applies to it. Connections inherit
+    the options of the listener, which saves system calls per connection.
     """
     if settings.send_buffer:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer)
@@ -274,10 +274,10 @@ def limit_connections(listener: socket.socket, settings: GatewaySettings) -> Non
 
 
 def check(settings: GatewaySettings) -> None:
-    """Check the keys and the store without serving; the port may be in use.
+    """Check the keys and the store, without serving; the port may be in use.
 
     Raises:
-        SettingsError: a gateway cannot run with these settings; the text says why.
+        SettingsError: a gateway cannot run with these settings.
         StoreError: Redis cannot be reached; a gateway would start and wait for it.
     """
     configure_logging(settings)
@@ -295,13 +295,13 @@ def serve(settings: GatewaySettings, reread: Callable[[], GatewaySettings]) -> N
 
     Args:
         settings: the settings.
-        reread: reads them again from their sources, on SIGHUP; raises SettingsError.
+        reread: reads the settings again from their sources, on SIGHUP; raises SettingsError.
 
     Raises:
-        SettingsError: it cannot run with these settings; the text says why.
+        SettingsError: a gateway cannot run with these settings.
     """
     configure_logging(settings)
-    # Before any worker starts, so that a fault of keys, port or store is reported in one line.
+    # Before any worker starts, so that a fault of keys, port or store is reported only once.
     authenticator_from(settings)
     listener = bind(settings.host, settings.port)
     listener.set_inheritable(True)
@@ -324,7 +324,7 @@ def serve(settings: GatewaySettings, reread: Callable[[], GatewaySettings]) -> N
         if settings.workers == 1:
             GatewayServer(config, reloader=reloader).run([listener])
             return
-        # Longer than a worker needs for its clients and its own parts.
+        # Longer than a worker needs to close its streams and its parts.
         timeout = settings.shutdown_grace + settings.shutdown_spread + 3 * CLOSE_TIMEOUT
         work = partial(_work, settings, listener)
         reload = partial(_read_for_workers, reloader)

@@ -1,8 +1,8 @@
-"""Run the background tasks of the gateway, restart them when they fail, and let them wait.
+"""Run the background tasks of the gateway, and restart those that fail.
 
-No failure of a part ends the process. That would disconnect all clients, even those that do not
-need the part. The cause, such as an entry of the store that the part cannot handle, exists for
-all gateways at once, and for the next process as well. So the part is started again.
+The failure of a task does not end the process, which would disconnect all clients, even those that
+do not need the task. The cause, such as an entry in the store that cannot be handled, would affect
+all gateways, and the next process as well.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from ime_live.backoff import Backoff
 from ime_live.clock import SYSTEM_CLOCK, Clock
 
 LONGEST_WAIT: Final = 10.0
-"""Longest wait before a part that fails again and again is restarted [s]."""
+"""Longest wait before a restart after repeated failures [s]."""
 
 RAN_WELL: Final = 60.0
-"""Seconds of running after which a failure is unrelated to the one before."""
+"""Running time after which a failure is unrelated to the previous one [s]."""
 
 
 _SLICE: Final = 0.005  # seconds
@@ -42,37 +42,37 @@ class TimeSlice:
 
 async def keep_running(
     run: Callable[[], Awaitable[None]],
-    failed: Callable[[BaseException], None],
+    on_failure: Callable[[BaseException], None],
     *,
     clock: Clock = SYSTEM_CLOCK,
     jitter: Callable[[], float] = random.random,
 ) -> None:
-    """Run a part until cancelled; start it again, after a wait, whenever it fails or ends.
+    """Run a task until cancelled; restart it, after a wait, whenever it fails or returns.
 
     Args:
-        run: runs the part.
-        failed: called with each failure.
-        clock: the machine's clock, which waits.
-        jitter: returns a number from 0 to below 1, so that gateways do not restart in step.
+        run: the task.
+        on_failure: called with each failure.
+        clock: the machine's clock.
+        jitter: returns a number from 0 to below 1, so that gateways do not restart tasks at once.
     """
     backoff = Backoff(LONGEST_WAIT, jitter, lasting=RAN_WELL)
     while True:
         started = clock.monotonic()
         try:
             await run()
-            failed(RuntimeError("a part must run until cancelled, but it has ended"))
+            on_failure(RuntimeError("a task must run until cancelled, but it has returned"))
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            failed(error)  # the cancellation of something that it waited for, not of itself
-        except Exception as error:  # noqa: BLE001 - reported, and the part is started again
-            failed(error)
+            on_failure(error)  # something was cancelled that the task awaited, not this task
+        except Exception as error:  # noqa: BLE001 - reported, and the task is restarted
+            on_failure(error)
         await clock.sleep(backoff.next(clock.monotonic() - started))
 
 
-async def woken(event: asyncio.Event, within: float) -> bool:
-    """Wait for an event, at most for some seconds; return whether it came."""
+async def wait_for_event(event: asyncio.Event, within: float) -> bool:
+    """Wait for an event, at most ``within`` seconds; return whether it was set."""
     try:
         async with asyncio.timeout(within):
             await event.wait()

@@ -1,6 +1,6 @@
-"""Metrics of several workers: each writes its own to files, and any of them reads all.
+"""Metrics of several workers: each worker writes its own to files, and each can read all.
 
-This is the multiprocess mode of the Prometheus library, which `PROMETHEUS_MULTIPROC_DIR` turns on.
+This is the multiprocess mode of the Prometheus library, if `PROMETHEUS_MULTIPROC_DIR` is set.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ime_live.settings import flag
 
 MULTIPROCESS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
-# Counters, histograms and two kinds of gauges, each in a file per worker, of this many bytes at
-# first.
+# Files per worker: one for counters, one for histograms, and one for each of two kinds of gauges.
+# The size is the initial one [bytes].
 _METRIC_FILES: Final = 4
 _METRIC_FILE_SIZE: Final = 65_536
 
@@ -31,15 +31,15 @@ def metrics_folder(workers: int) -> Generator[str, None, None]:
     """Make a temporary folder for the metrics of several workers.
 
     Raises:
-        SettingsError: there is no space for them.
+        SettingsError: there is not enough space.
     """
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ime-live-metrics-"))
             with tempfile.TemporaryDirectory(dir=folder) as trial:
                 for number in range(workers * _METRIC_FILES):
-                    # Not truncated to its size: that takes no space, and without space the first
-                    # write into the mapped file would end the worker (SIGBUS).
+                    # `truncate` would allocate no space. Without space, the first write into the
+                    # mapped file would end the worker (SIGBUS).
                     Path(trial, str(number)).write_bytes(bytes(_METRIC_FILE_SIZE))
         except OSError as error:
             size = workers * _METRIC_FILES * _METRIC_FILE_SIZE >> 10
@@ -51,14 +51,14 @@ def metrics_folder(workers: int) -> Generator[str, None, None]:
 
 
 class WorkersCollector(MultiProcessCollector):
-    """Reads the files of all workers, except one that a starting worker has just created.
+    """Reads the files of all workers, except empty ones.
 
-    A file is empty before its worker gives it a size. prometheus-client 0.26 raises then, and a
-    scrape at that moment was answered with 500.
+    A starting worker creates a file before it sets its size. prometheus-client 0.26 raises for an
+    empty file, so a scrape at that moment would fail.
     """
 
     def collect(self) -> Iterable[Metric]:
-        """Return the sum of all workers' metrics."""
+        """Return the sums of the metrics of all workers."""
         files = [str(file) for file in Path(self._path).glob("*.db") if _has_size(file)]
         merged: Iterable[Metric] = self.merge(files)  # type: ignore[no-untyped-call]
         return merged
@@ -67,12 +67,12 @@ class WorkersCollector(MultiProcessCollector):
 def _has_size(file: Path) -> bool:
     try:
         return file.stat().st_size > 0
-    except FileNotFoundError:  # its worker is gone
+    except FileNotFoundError:  # its worker has exited
         return False
 
 
 def forget_dead_workers() -> None:
-    """Remove the gauges of killed workers from the sums; called by a worker that starts."""
+    """Remove the gauges of killed workers from the sums; call this when a worker starts."""
     for file in Path(os.environ.get(MULTIPROCESS_VARIABLE, os.devnull)).glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         try:

@@ -19,6 +19,7 @@ import structlog
 from msgspec import Struct
 
 from ime_live.backoff import Backoff
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import SettingsError
 
 log = structlog.get_logger()
@@ -98,15 +99,14 @@ class Supervisor:
 
     async def _keep(self, child: Child) -> None:
         backoff = Backoff(_MAX_DELAY, lasting=_RAN_WELL)
-        clock = asyncio.get_running_loop().time
         first = True
         while True:
-            started = clock()
+            started = SYSTEM_CLOCK.monotonic()
             status = await self._run(child)
             if first and status == WRONG_USE:
                 raise SettingsError(f"{child.name} cannot run with these settings; see above")
             first = False
-            wait = backoff.next(clock() - started)
+            wait = backoff.next(SYSTEM_CLOCK.monotonic() - started)
             log_fields = {"see": child.log} if child.log else {}
             log.error(
                 "process died; starting it again",

@@ -1,7 +1,7 @@
-"""Logs: one format of log lines for the package, uvicorn and every other library.
+"""Set up logging: one format of log lines for the package and all libraries.
 
-Lines go to standard error as text or JSON, written by a thread (`ime_live.logs.writer`), so logging
-never raises and never waits. Values that may contain a token are not logged.
+A thread writes lines to standard error as text or JSON (`ime_live.logs.writer`), so logging never
+raises and never blocks. Values that may contain a token are not logged.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ime_live.clock import SYSTEM_CLOCK
 from ime_live.logs.writer import LogWriter
 from ime_live.settings import LogFormat, LogSettings
 
-# Below this level libraries log their internals, and uvicorn warns of every port scan.
-_QUIET: Final = {
+# Minimum levels. Below them, libraries log their internals, and uvicorn warns of each port scan.
+_LIBRARY_LEVELS: Final = {
     "asyncio": logging.WARNING,
     "httpcore": logging.WARNING,
     "httpx": logging.WARNING,
@@ -36,17 +36,17 @@ _QUIET: Final = {
     "websockets.server": logging.WARNING,
 }
 
-# Most values; others may need quotes, which takes longer to find out.
+# Matches most values. The check whether another value needs quotes takes longer.
 _PLAIN: Final = re.compile(r"[!#-<>-~]+")
 _NEEDS_QUOTES: Final = frozenset(' "=')
 
 
 _writer: LogWriter | None = None
-"""The log writer of this process; None before `configure_logging`."""
+"""Log writer of this process; None before `configure_logging`."""
 
 
 def configure_logging(settings: LogSettings) -> None:
-    """Set up logging for the whole process."""
+    """Set up logging for the whole process; a second call changes level and format."""
     global _writer
     level = getattr(logging, settings.log_level.upper())
     if _writer is None:
@@ -54,11 +54,10 @@ def configure_logging(settings: LogSettings) -> None:
         atexit.register(_writer.flush)
     processors: list[Processor] = [
         structlog.processors.add_log_level,
-        _Stamper(),
+        _TimestampProcessor(),
         _rendered(settings.log_format),
     ]
-    # Directly to the writer: through the standard library a line costs twice as much, and each
-    # connection writes two.
+    # Without the standard library, which would double the cost of a line; each stream writes two.
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -67,7 +66,7 @@ def configure_logging(settings: LogSettings) -> None:
     handler = _Handler(_writer, settings.log_format)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_log_level, _Stamper()],
+            foreign_pre_chain=[structlog.stdlib.add_log_level, _TimestampProcessor()],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _rendered(settings.log_format),
@@ -77,34 +76,34 @@ def configure_logging(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for name, least in _QUIET.items():
-        logging.getLogger(name).setLevel(max(level, least))
-    # Python would print them to standard error.
+    for name, minimum in _LIBRARY_LEVELS.items():
+        logging.getLogger(name).setLevel(max(level, minimum))
+    # Python would print these to standard error.
     logging.captureWarnings(True)
     sys.unraisablehook = _log_unraisable
 
 
 def write_line(line: str) -> None:
-    """Write a plain line, in order with the log lines; call `configure_logging` before."""
+    """Write a plain line, in order with the log lines. Call `configure_logging` before."""
     if _writer is not None:
         _writer.write(line)
 
 
 def lines_dropped() -> int:
-    """Return the number of this process's log lines that could not be written."""
+    """Return the number of log lines of this process that could not be written."""
     return 0 if _writer is None else _writer.dropped
 
 
 def _standard_error() -> int:
-    """Return the descriptor of standard error; an invalid one if the process has none."""
+    """Return the descriptor of standard error; -1 if the process was started without it."""
     try:
         return sys.stderr.fileno()
     except (AttributeError, OSError, ValueError):
-        return -1  # and not 2, which another file may have then
+        return -1  # not 2, which may be the descriptor of another file
 
 
-class _Stamper:
-    """Adds the time to an event, ISO 8601 in UTC; structlog's own takes five times as long."""
+class _TimestampProcessor:
+    """Adds the time in ISO 8601 (UTC) to an event, five times as fast as structlog's processor."""
 
     def __init__(self) -> None:
         self._second = 0, ""
@@ -121,18 +120,18 @@ class _Stamper:
 
 
 class _Logger:
-    """The sink of structlog's lines."""
+    """Passes lines of structlog to the writer."""
 
     def __init__(self, writer: LogWriter, *_: object) -> None:
         self.msg = writer.write
 
     def __getattr__(self, level: str) -> Callable[[str], None]:
-        # Lines of all levels are written in the same way.
+        # The methods of all levels are the same.
         return self.msg
 
 
 class _Handler(logging.Handler):
-    """The sink of the standard library's records."""
+    """Passes records of the standard library to the writer."""
 
     def __init__(self, writer: LogWriter, log_format: LogFormat) -> None:
         super().__init__()
@@ -149,7 +148,7 @@ class _Handler(logging.Handler):
 
 def _log_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     logging.getLogger(__name__).error(
-        "an exception in %r, which cannot raise one",
+        "unraisable exception in %r",
         unraisable.object,
         exc_info=unraisable.exc_value,
     )
@@ -173,7 +172,7 @@ def _rendered(log_format: LogFormat) -> Processor:
 
 
 def _unwritable(log_format: LogFormat, text: object, error: Exception) -> str:
-    """Return the replacement of a line that cannot be formatted."""
+    """Return a line that replaces one that cannot be formatted."""
     event = {
         "timestamp": datetime.now(UTC).isoformat(),
         "level": "error",
@@ -186,7 +185,7 @@ def _unwritable(log_format: LogFormat, text: object, error: Exception) -> str:
 
 def _renderers(log_format: LogFormat) -> list[Processor]:
     if log_format is LogFormat.JSON:
-        # Without local variables, which may hold a token.
+        # Without local variables, which may contain a token.
         exceptions = ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
         return [exceptions, JSONRenderer(_to_json)]
     return [structlog.processors.format_exc_info, _to_text]
@@ -197,7 +196,7 @@ def _to_json(event: EventDict, **_: object) -> str:
 
 
 def _to_text(logger: WrappedLogger, method: str, event: EventDict) -> str:
-    """``time level event key=value …``; a traceback follows on lines of its own."""
+    """Return ``time level event key=value …``, and the lines of a traceback after that."""
     del logger, method
     time, level, text = event.pop("timestamp"), event.pop("level"), event.pop("event")
     exception = event.pop("exception", None)

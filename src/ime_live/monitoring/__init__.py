@@ -1,1 +1,1 @@
-"""Metrics that all programs have, and the port for probes and metrics of feed and bars."""
+"""Metrics of all programs, and the port for metrics and probes of programs without clients."""

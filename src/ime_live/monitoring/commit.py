@@ -1,7 +1,6 @@
-"""The commit of the source code that this installation comes from.
+"""The commit of the source code of this installation.
 
-A build writes it into the package (hatch_build.py). Only a checkout, where nothing is built, has to
-ask git.
+A build writes it into the package (hatch_build.py). In a checkout, git is called.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 FILE: Final = "commit.txt"
-"""The file of the package that has the commit, in a wheel and in a source distribution."""
+"""File with the commit in a wheel and in a source distribution."""
 
 _PACKAGE: Final = Path(__file__).parents[1]
-_PATIENCE: Final = 10.0  # seconds; git takes some milliseconds
+_TIMEOUT: Final = 10.0  # seconds; git takes some milliseconds
 
 
 def built_commit(package: Path = _PACKAGE) -> str:
@@ -27,10 +26,10 @@ def built_commit(package: Path = _PACKAGE) -> str:
 
 
 def checkout_commit(root: Path) -> str:
-    """Ask git for the commit of a checkout, such as ``f0cd5d8a1b2c``.
+    """Return the commit of a checkout from git, such as ``f0cd5d8a1b2c``.
 
     Args:
-        root: the folder of the checkout. Repositories above it are another project's.
+        root: root folder of the checkout. A repository above it is ignored.
 
     Returns:
         Twelve digits, with ``+dirty`` if files of the commit were changed. Empty without git, and
@@ -38,7 +37,7 @@ def checkout_commit(root: Path) -> str:
     """
     if not (root / ".git").exists():
         return ""
-    # Variables that git sets for its hooks name the repository that runs the hook.
+    # In a hook, git sets variables with the repository of the hook, which may be another one.
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -46,19 +45,19 @@ def checkout_commit(root: Path) -> str:
     }
     command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--exclude=*"]
     try:
-        done = subprocess.run(  # noqa: S603 - our own command
+        completed = subprocess.run(  # noqa: S603 - a constant command
             [*command, "--dirty=+dirty"],
             capture_output=True,
             check=True,
             encoding="ascii",
             env=environment | {"GIT_CEILING_DIRECTORIES": str(root.resolve().parent)},
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
         )
     except (OSError, ValueError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip()
+    return completed.stdout.strip()
 
 
 def find_commit() -> str:
-    """Return the commit of this installation, also of a checkout; empty if it is unknown."""
+    """Return the commit of this installation or checkout; empty if it is unknown."""
     return built_commit() or checkout_commit(_PACKAGE.parents[1])

@@ -1,6 +1,6 @@
-"""Histograms that are exported in batches, because an observation of the library costs too much.
+"""Histograms that are updated in batches, because single observations are too slow.
 
-`prometheus_client.Histogram.observe` takes 35 µs of a tick, when the kernel has emptied the caches.
+`prometheus_client.Histogram.observe` takes 35 µs per tick when the CPU caches are cold.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 
 class SecondsHistogram:
-    """A histogram of times; `sync` moves the observations into the exported metric."""
+    """A histogram of durations; `sync` adds the observations to the exported metric."""
 
     def __init__(
         self, name: str, text: str, *labels: str, registry: CollectorRegistry | None
@@ -23,18 +23,18 @@ class SecondsHistogram:
         """Create an empty histogram.
 
         Args:
-            name: name of the metric, with its unit.
-            text: its help.
-            labels: names of its labels.
+            name: name of the metric, with the unit.
+            text: help text.
+            labels: names of the labels.
             registry: registry of the metric; None in multiprocess mode.
         """
         self._exported = _Exported(name, text, labels, registry=registry, buckets=BUCKETS)
         self._counts: dict[tuple[str, ...], list[int]] = {}
-        """By the values of the labels: a count per bucket; the last one has no limit."""
+        """By the values of the labels: counts of the buckets; the last bucket has no limit."""
         self._sums: dict[tuple[str, ...], float] = {}
 
     def observe(self, seconds: float, *labels: str) -> None:
-        """Count a time; the values of the labels are few."""
+        """Count a duration; labels must have few different values."""
         counts = self._counts.get(labels)
         if counts is None:
             counts = self._counts[labels] = [0] * (len(BUCKETS) + 1)
@@ -43,7 +43,7 @@ class SecondsHistogram:
         self._sums[labels] += seconds
 
     def sync(self) -> None:
-        """Move the counts into the exported metric."""
+        """Add the counts to the exported metric, and reset them."""
         for labels, counts in self._counts.items():
             exported = self._exported.labels(*labels) if labels else self._exported
             exported.add(counts, self._sums[labels])
@@ -52,14 +52,14 @@ class SecondsHistogram:
 
 
 class _Exported(Histogram):
-    """Takes many observations at once, which needs two private names of the library."""
+    """A histogram that adds many observations at once, by two private names of the library."""
 
     def add(self, counts: list[int], total: float) -> None:
         """Add observations.
 
         Args:
-            counts: one per bucket; the last bucket has no limit.
-            total: the sum of all values.
+            counts: counts of the buckets; the last bucket has no limit.
+            total: sum of all values.
         """
         self._sum.inc(total)
         for bucket, count in zip(self._buckets, counts, strict=True):

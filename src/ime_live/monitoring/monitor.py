@@ -1,4 +1,4 @@
-"""Monitor: serve the metrics of the feed or the bars on a port of their own."""
+"""Monitor: serve metrics and probes of a program without clients on a port of its own."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ime_live.monitoring.program_metrics import ProgramMetrics
 
 
 class Monitored(Protocol):
-    """Interface of a program that is monitored."""
+    """Interface of a program to its monitor."""
 
     def not_ready(self) -> str | None:
-        """Return why the program does not do its work now; None if it does."""
+        """Return the reason why the program cannot do its work now; None if it can."""
 
     def collect(self) -> Iterable[Metric]:
-        """Return its metrics."""
+        """Return the metrics of the program."""
 
 
 class Monitor:
-    """Serves the metrics of a program, with those that every program has."""
+    """The metrics of a program, and those of all programs."""
 
     def __init__(self, program: Monitored) -> None:
         """Create a monitor of a program."""
@@ -44,7 +44,7 @@ class Monitor:
 
     @asynccontextmanager
     async def serving(self, listener: socket.socket | None) -> AsyncIterator[None]:
-        """Answer on a bound socket inside the block; None serves nothing."""
+        """Serve on a bound socket in the block; nothing is served without a socket."""
         if listener is None:
             yield
             return

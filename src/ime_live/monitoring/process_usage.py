@@ -1,6 +1,6 @@
-"""CPU, memory and open files of this process, under the names that all Prometheus clients use.
+"""CPU, memory and open files of this process, with the usual names of Prometheus clients.
 
-prometheus-client's own collector of these metrics does not work with several workers.
+The collector of prometheus-client for these metrics does not support several workers.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _STATM = Path("/proc/self/statm")
 
 
 class ProcessUsage:
-    """CPU, memory and open files; the sums of several workers are exported.
+    """CPU, memory and open files; for several workers, the sums are exported.
 
-    Memory is known on Linux only, open files from Linux 6.2 on; else they are NaN. Older kernels
-    give open files by a list alone, which takes 70 ms with 10,000 of them.
+    Memory is available on Linux only, open files on Linux 6.2 and later; else they are NaN. Older
+    kernels only have a list of open files, which takes 70 ms for 10,000 files.
     """
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
@@ -39,16 +39,16 @@ class ProcessUsage:
         )
         self._counted = 0.0
         self._memory = gauge("process_resident_memory_bytes", "Resident memory [bytes].")
-        self._files = gauge("process_open_fds", "Open files, each connection is one.")
-        self._most_files = gauge("process_max_fds", "Limit of open files per process.", "livemin")
+        self._files = gauge("process_open_fds", "Open files, including connections.")
+        self._max_files = gauge("process_max_fds", "Limit of open files per process.", "livemin")
 
     def sync(self) -> None:
         """Read the present values."""
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        cpu = used.ru_utime + used.ru_stime
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        cpu = usage.ru_utime + usage.ru_stime
         self._cpu.inc(cpu - self._counted)
         self._counted = cpu
-        self._most_files.set(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._max_files.set(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._memory.set(_resident_memory())
         self._files.set(_open_files())
 

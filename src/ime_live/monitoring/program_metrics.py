@@ -1,4 +1,4 @@
-"""The metrics that every program has: of its build, event loop, log and process."""
+"""Metrics of all programs: build, event loop, log and process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ime_live.monitoring.process_usage import ProcessUsage
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 INTERVAL: Final = 1.0
-"""Seconds over which the delay of the event loop is measured."""
+"""Time over which the delay of the event loop is measured [s]."""
 
 
 class ProgramMetrics:
@@ -28,7 +28,7 @@ class ProgramMetrics:
 
         Args:
             registry: registry of the metrics; None in multiprocess mode.
-            build: names of the labels of the build.
+            build: names of the labels of the metric ``build_info``.
             clock: the machine's clock.
         """
         self._clock = clock
@@ -43,31 +43,31 @@ class ProgramMetrics:
         )
         self._build_info = Gauge(
             "ime_live_build_info",
-            "Always 1; labels give the version, the commit if the package was built from one, and "
-            "of gateways the language of the fan-out: c or python.",
+            "Always 1. Labels: the version, the commit if it is known, and for gateways the "
+            "language of the fan-out (c or python).",
             build,
             registry=registry,
             multiprocess_mode="livemostrecent",
         )
         self._log_lines_total = Counter(
             "ime_live_log_lines_dropped",
-            "Log lines that were dropped because the queue was full.",
+            "Log lines that were dropped, because the queue was full or they could not be written.",
             registry=registry,
         )
         self._usage = ProcessUsage(registry)
 
     def set_build(self, **labels: str) -> None:
-        """Set the labels of the build."""
+        """Set the labels of the metric ``build_info``."""
         self._build_info.labels(**labels).set(1)
 
     async def measure_loop(self) -> None:
-        """Measure the delay of the event loop, for a second."""
+        """Measure the delay of the event loop, for `INTERVAL` seconds."""
         due = self._clock.monotonic() + INTERVAL
         await asyncio.sleep(INTERVAL)
         self.loop_lag = max(0.0, self._clock.monotonic() - due)
 
     def sync(self) -> None:
-        """Move the values into the exported metrics."""
+        """Set the exported metrics to the present values."""
         self._loop_lag.set(self.loop_lag)
         dropped = lines_dropped()
         self._log_lines_total.inc(dropped - self._log_lines_counted)

@@ -1,4 +1,4 @@
-"""Measure a program's writes to the store: how long they take, and why they fail."""
+"""Metrics of writes to the store: durations, and failures by reason."""
 
 from __future__ import annotations
 
@@ -15,30 +15,34 @@ from ime_live.monitoring.histograms import SecondsHistogram
 
 
 class StoreWrites:
-    """Counts the writes of a program that may lead."""
+    """Counts the writes of a program with a lease."""
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
-        """Create the metrics; ``clock`` is the machine's clock."""
+        """Start at zero.
+
+        Args:
+            clock: the machine's clock.
+        """
         self._clock = clock
         self._registry = CollectorRegistry()
         self._seconds = SecondsHistogram(
             "ime_live_store_write_duration_seconds",
-            "Time of a write to Redis that was answered, of one or many contracts [seconds].",
+            "Duration of a write to Redis, of one or many contracts [seconds].",
             registry=self._registry,
         )
         self.failures: Tally[str] = Tally({"not_leading": 0, "store": 0})
-        """By reason: refused because another process leads, or not carried out by Redis."""
+        """Number of failures by reason: another process is the leader, or a fault of Redis."""
 
     @contextmanager
     def measured(self) -> Iterator[None]:
         """Measure the write in the block, and count its failure."""
-        begin = self._clock.monotonic()
+        began_at = self._clock.monotonic()
         try:
             yield
         except StoreError as error:
             self.count_failure(error)
             raise
-        self._seconds.observe(self._clock.monotonic() - begin)
+        self._seconds.observe(self._clock.monotonic() - began_at)
 
     def count_failure(self, error: StoreError) -> None:
         """Count a write that failed."""
@@ -50,7 +54,7 @@ class StoreWrites:
         yield from self._registry.collect()
         yield counters(
             "store_write_failures",
-            "Writes to Redis that failed: because another process leads, or because of Redis.",
+            "Failed writes to Redis, by reason: another process is the leader, or Redis failed.",
             "reason",
             self.failures,
         )

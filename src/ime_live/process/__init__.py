@@ -1,1 +1,1 @@
-"""A running program: its signals, its listening socket, and the reload of its settings."""
+"""Parts of a running program: signals, its listening socket, and the reload of its settings."""

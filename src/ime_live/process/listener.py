@@ -1,4 +1,4 @@
-"""Listener: bind a socket to the port of a server, and explain why that fails."""
+"""Bind the listening socket of a server, with clear errors."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ime_live.settings import bare_host, flag
 
 
 def bind(host: str, port: int, *, options: tuple[str, str] = ("host", "port")) -> socket.socket:
-    """Return a socket that is bound to a port and does not listen yet.
+    """Return a socket that is bound to an address and does not listen yet.
 
     Args:
         host: name or address of this machine.
-        port: 0 takes a free one.
-        options: names of the settings that have the two, for errors.
+        port: the port; 0 for any free port.
+        options: names of the settings for host and port, for error messages.
 
     Raises:
-        SettingsError: the port is in use, or the address is not this machine's.
+        SettingsError: the port is in use, or this machine does not have the address.
     """
     host_flag, port_flag = map(flag, options)
     try:

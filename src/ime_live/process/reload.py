@@ -22,9 +22,9 @@ class Reloaded(Struct, Generic[SettingsT], frozen=True):
     """Settings that were read again.
 
     Attributes:
-        settings: those in force from now on: the former ones with the changes of live options.
-        changes: the changed live options, each with its values unless they are secret.
-        waiting: flags of the other changed options, which need a new start.
+        settings: the new settings in force: the former ones with the changes of live options.
+        changes: the changed live options, with their values unless they are secret.
+        waiting: flags of other changed options, which take effect at the next start.
     """
 
     settings: SettingsT
@@ -33,10 +33,10 @@ class Reloaded(Struct, Generic[SettingsT], frozen=True):
 
 
 def compare(former: SettingsT, new: SettingsT) -> Reloaded[SettingsT]:
-    """Return what changes if a program with the ``former`` settings is given others.
+    """Return the changes from former to new settings.
 
     Raises:
-        SettingsError: the new values of the live options cannot be used with the other former ones.
+        SettingsError: the new values of live options contradict the former values of others.
     """
     changed = [
         option
@@ -46,12 +46,12 @@ def compare(former: SettingsT, new: SettingsT) -> Reloaded[SettingsT]:
     live = [option for option in changed if option.metadata["reloadable"]]
     return Reloaded(
         replace(former, **{option.name: getattr(new, option.name) for option in live}),
-        tuple(_describe(option, former, new) for option in live),
+        tuple(_describe_change(option, former, new) for option in live),
         tuple(flag(option.name) for option in changed if option not in live),
     )
 
 
-def _describe(option: Field[Any], former: object, new: object) -> str:
+def _describe_change(option: Field[Any], former: object, new: object) -> str:
     if option.metadata["secret"]:
         return f"{flag(option.name)} (not shown)"
     before, after = (str(getattr(settings, option.name)) or "-" for settings in (former, new))
@@ -59,12 +59,12 @@ def _describe(option: Field[Any], former: object, new: object) -> str:
 
 
 def log_refusal(error: SettingsError) -> None:
-    """Report in the log that settings cannot be used, and that the former ones stay in force."""
+    """Log that new settings cannot be used, and that the former ones stay in force."""
     log.error("settings cannot be reloaded; nothing has changed", error=str(error))
 
 
 class Reloader(Generic[SettingsT]):
-    """Reads the settings of this program again, and applies the level of the log.
+    """Reads the settings of this program again, and applies the log level.
 
     ::
 
@@ -81,12 +81,12 @@ class Reloader(Generic[SettingsT]):
         *,
         check: Callable[[SettingsT], object] = lambda _: None,
     ) -> None:
-        """Create a reloader.
+        """Make a reloader.
 
         Args:
             settings: the settings in force.
-            read: reads them again from their sources; raises SettingsError.
-            check: raises SettingsError if a program cannot work with these settings.
+            read: reads the settings from their sources; raises SettingsError.
+            check: raises SettingsError if the program cannot run with the settings.
         """
         self.settings = settings
         self._read = read
@@ -103,9 +103,9 @@ class Reloader(Generic[SettingsT]):
         return reloaded
 
     def accept(self, reloaded: Reloaded[SettingsT]) -> None:
-        """Note that these settings are in force; set the log's level, and log the changes."""
+        """Note that new settings are in force; set the log level, and log the changes."""
         former, self.settings = self.settings, reloaded.settings
-        # Lines about a change of the level are written at the more verbose of the two levels.
+        # A change of the log level is logged at the more verbose of the two levels.
         levels = list(LogLevel)
         level = min(former.log_level, self.settings.log_level, key=levels.index)
         configure_logging(replace(self.settings, log_level=level))
@@ -117,7 +117,7 @@ class Reloader(Generic[SettingsT]):
         configure_logging(self.settings)
 
     def reload(self) -> None:
-        """Read the settings, and accept them: for a program whose log alone is reloaded."""
+        """Read and accept the settings, for a program without live options but those of the log."""
         reloaded = self.read()
         if reloaded is not None:
             self.accept(reloaded)

@@ -1,9 +1,8 @@
-"""Signal handling: stop, reload and drain a process.
+"""Handle signals: SIGINT and SIGTERM stop a process, SIGHUP reloads settings, SIGUSR2 drains.
 
-Ctrl-C must never show a traceback. So SIGINT has the system's default action, which ends a process
-silently, except while a loop runs that can stop cleanly. SIGHUP, with which service managers ask a
-program to reload its settings, never ends a process: a program that cannot reload logs that it is
-ignored. SIGUSR2 drains a gateway, and is ignored by other programs.
+Ctrl-C must never show a traceback. So SIGINT has the default action of the system, which ends a
+process silently, except while an event loop runs that can stop cleanly. SIGHUP never ends a
+process: a program that cannot reload its settings logs that. Only a gateway handles SIGUSR2.
 """
 
 from __future__ import annotations
@@ -12,20 +11,20 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# Everything else is imported where it is used: until `reset`, Ctrl-C shows a traceback.
+# Other modules are imported where they are used, because Ctrl-C shows a traceback until `reset`.
 
 STOP = (signal.SIGINT, signal.SIGTERM)
 
 DRAIN = signal.SIGUSR2
-"""The same signal as for NATS. SIGUSR1 often means to reopen log files."""
+"""The signal that drains a gateway, as in NATS. Many services reopen their logs on SIGUSR1."""
 
 _BLOCKED = (signal.SIGINT, signal.SIGHUP, DRAIN)
 """Signals that must not reach a child process before it has its own handlers."""
 
 
 def reset() -> None:
-    """Let SIGINT end the process silently, and ignore SIGHUP and SIGUSR2 until `handle`."""
-    # A shell starts background processes with SIGINT ignored; that is kept.
+    """Let SIGINT end the process silently, and ignore SIGHUP and SIGUSR2 until `handled`."""
+    # A shell starts background processes with SIGINT ignored, which is kept.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -33,7 +32,7 @@ def reset() -> None:
 
 
 def report_hangup() -> None:
-    """Report an ignored SIGHUP in the log, or on standard error if there is no log."""
+    """Log that SIGHUP is ignored, or print this to standard error if there is no log."""
     import sys
 
     import structlog
@@ -52,12 +51,12 @@ def handle(
     hangup: Callable[[], None] = report_hangup,
     drain: Callable[[], object] | None = None,
 ) -> Iterator[None]:
-    """Handle signals in the running loop inside the block.
+    """Handle signals in the running event loop, in the block.
 
     Args:
         stop: called for each SIGINT and SIGTERM.
         hangup: called for each SIGHUP.
-        drain: called for each SIGUSR2; None leaves it ignored.
+        drain: called for each SIGUSR2; None to ignore it.
     """
     import asyncio
 
@@ -67,7 +66,7 @@ def handle(
     loop.add_signal_handler(signal.SIGHUP, hangup)
     if drain is not None:
         loop.add_signal_handler(DRAIN, drain)
-    # `block` keeps these signals back until a child process has come this far.
+    # In a child process that was started in `blocked`, the signals were blocked until now.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
     try:
         yield
@@ -79,10 +78,10 @@ def handle(
 
 @contextmanager
 def block() -> Iterator[None]:
-    """Hold signals back inside the block; child processes started in it inherit that.
+    """Block signals in the block, and in child processes that are started in it.
 
-    A terminal's Ctrl-C reaches all processes of a group, including a child whose interpreter is
-    still starting and would show a traceback. The child unblocks the signals in `handle`.
+    Ctrl-C in a terminal reaches all processes of a group. One whose interpreter is just starting
+    would show a traceback. A child process unblocks the signals in `handled`.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
     try:

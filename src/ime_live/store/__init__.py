@@ -1,1 +1,1 @@
-"""Redis or Valkey: keys, scripts, last states, contracts, the subscriber and the lease."""
+"""Redis or Valkey: keys, scripts, last states, contracts, bars, Pub/Sub and the lease."""

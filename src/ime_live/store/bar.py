@@ -1,9 +1,9 @@
-"""Bar: a minute of a contract's trading day, and the stored form of a day's bars. No I/O.
+"""Bars: the minutes of a contract's trading day, and their form in the store. No I/O.
 
-The bars of a day are one text in the store: the fencing token of its writer in `HEADER` digits,
-then a record of `RECORD` bytes per bar, in order. A bar holds the day's totals at its end. The
-volume of a bar is the difference to the bar before it, so whatever bars are missing or come from
-two writers, nothing is counted twice. Only the last bar changes; all before it are final.
+The bars of a day are one string in the store: the fencing token of the writer in `HEADER` digits,
+then a record of `RECORD` bytes per bar, in order. A bar has the totals of the day at its end. The
+volume of a bar is the difference to the previous bar, so nothing is counted twice, even if bars are
+missing or come from two writers. Only the last bar changes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _GAP: Final = 1
 _FORMAT: Final = struct.Struct("<HH10d")
 
 RECORD: Final = _FORMAT.size
-"""Bytes of a bar in the store."""
+"""Size of a bar in the store [bytes]."""
 
 LAST_MINUTE: Final = 1439
 
@@ -32,18 +32,18 @@ class Bar(Struct):
     """A minute in which there was a trade.
 
     Attributes:
-        minute: minutes since midnight on Tehran's clock.
-        open: first last price, in rials.
+        minute: minutes since midnight in Tehran.
+        open: first last price of the minute, in rials.
         high: highest last price, in rials.
         low: lowest last price, in rials.
-        close: last price at the end, in rials.
-        volume: quantity traded on the day until its end.
-        value: value of the day's trades until its end, in rials.
-        trades: number of the day's trades until its end.
-        open_interest: open interest at its end.
-        bid: best buy price at its end, in rials.
-        ask: best sell price at its end, in rials.
-        gap: whether it may hold trades of earlier minutes, which were not seen.
+        close: last price at the end of the minute, in rials.
+        volume: quantity traded from the beginning of the day to the end of the minute.
+        value: value of the trades in the same time, in rials.
+        trades: number of trades in the same time.
+        open_interest: open interest at the end of the minute.
+        bid: best buy price at the end of the minute, in rials.
+        ask: best sell price at the end of the minute, in rials.
+        gap: whether the bar may include trades of earlier minutes that were missed.
     """
 
     minute: int
@@ -61,7 +61,7 @@ class Bar(Struct):
 
 
 def pack(bars: Iterable[Bar]) -> bytes:
-    """Return the records of bars."""
+    """Return the records of bars, as they are stored."""
     return b"".join(
         _FORMAT.pack(
             bar.minute,
@@ -74,10 +74,10 @@ def pack(bars: Iterable[Bar]) -> bytes:
 
 
 def unpack(stored: bytes) -> list[Bar]:
-    """Return the bars of a day as stored.
+    """Return the bars in the stored string of a day.
 
-    Damaged data is left out: a record that was cut off, and everything from the first record whose
-    minute is not later than the one before.
+    Damaged data is left out: an incomplete record, and all records from the first whose minute is
+    not later than the previous one.
     """
     bars: list[Bar] = []
     last = -1

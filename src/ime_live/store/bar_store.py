@@ -19,10 +19,10 @@ class BarWrite(Struct, frozen=True):
 
     Attributes:
         contract_id: id of the contract.
-        day: its trading day.
-        stored: number of bars that the store has, as the writer knows: 0 if it has no key of that
-            day; None to replace all.
-        first: number of the bar that the bars to write begin with.
+        day: the trading day.
+        stored: number of bars that the store must have; 0 if it must have no key of that day; None
+            to replace all.
+        first: index of the first bar to write.
         records: the bars, as `ime_live.store.bar.pack` returns them.
     """
 
@@ -42,15 +42,15 @@ class BarStore(Commands):
     async def read(self, days: Sequence[tuple[str, date]]) -> list[list[Bar]]:
         """Return the bars of each contract id and trading day, in one round trip per thousand.
 
-        A key of another type than text counts as absent; the next write replaces it.
+        A key of another type than string is ignored, and replaced by the next write.
         """
         replies = await self._pipelined([("GET", self.keys.bars(i, day)) for i, day in days])
-        found = []
+        bars = []
         for reply in replies:
             if isinstance(reply, Exception) and not is_bad_data(reply):
                 raise self.connections.error(reply)
-            found.append(unpack(reply) if isinstance(reply, bytes) else [])
-        return found
+            bars.append(unpack(reply) if isinstance(reply, bytes) else [])
+        return bars
 
     async def write(
         self, writes: Sequence[BarWrite], token: int, keep: int
@@ -58,14 +58,14 @@ class BarStore(Commands):
         """Write bars, in one round trip per thousand.
 
         Args:
-            writes: the bars, of each key at most once.
+            writes: the bars; each key must occur at most once.
             token: fencing token of the writer.
-            keep: seconds for which they are kept after this.
+            keep: time after which the keys expire [s].
 
         Returns:
-            One result per item: True if it was written; False if the store does not have as many
-            bars as expected, because it lost some, was emptied, or has some of another writer. It
-            is a FencedError if a newer token was used before.
+            One result per item: True if it was written; False if the store does not have the
+            expected number of bars, because it has lost bars, or another program has written some.
+            FencedError if a newer token was used before.
         """
         calls = [
             (

@@ -1,4 +1,4 @@
-"""Commands to Redis: pipelines with few round trips, and scripts that are loaded on demand."""
+"""Run commands on Redis: pipelines with few round trips, and scripts that are loaded on demand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ime_live.store.network.topology import Command
 
 log = structlog.get_logger()
 
-# Commands per round trip: about 800 KB of states, a few milliseconds of the server's time.
+# Commands per round trip: about 800 KB of states, which take the server a few milliseconds.
 _CHUNK: Final = 1000
 
 
@@ -35,18 +35,18 @@ class Commands:
 
         Args:
             settings: address of Redis, and prefix of the keys.
-            connections: connections to use and to leave open; None opens its own.
+            connections: connections to share, which are not closed; None to open own ones.
 
         Raises:
             SettingsError: ``redis_url`` is not in one of the forms of docs/redis.md.
         """
         self.keys = Keys(settings.key_prefix)
         self.unreadable = 0
-        """Number of last states and contracts left out because they could not be read."""
+        """Number of entries that were left out because they could not be read."""
         self._limited = LogLimiter(log)
         self._shares = connections is not None
         self.connections = connections or Connections(settings)
-        """The connections to Redis; the subscriber makes its own with them."""
+        """The connections to Redis; `PubSub` makes its own connection with them."""
         self._redis = self.connections.client()
 
     async def __aenter__(self) -> Self:
@@ -61,30 +61,31 @@ class Commands:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close its own connections."""
+        """Close the connections, unless they are shared."""
         if not self._shares:
             await self.connections.aclose()
 
     async def ping(self) -> None:
-        """Wait until Redis has answered."""
+        """Send a PING, and wait for the answer."""
         with self.connections.errors():
             await self._redis.ping()
 
     async def _run(self, script: scripts.Script, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Run a script for each (key …, argument …), and return answers or StoreErrors."""
+        """Run a script for each tuple of keys and arguments; return replies or StoreErrors."""
         commands = [("EVALSHA", script.sha, script.keys, *call) for call in calls]
-        replies = await self._pipelined(commands, fields=script.answer)
+        replies = await self._pipelined(commands, fields=script.reply_types)
         unknown = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
-            # A new or restarted Redis. The script is sent once, not with every batch.
+            # A new or restarted Redis does not have the script. It is loaded once.
             with self.connections.errors():
                 await self._redis.script_load(script.text)
-            # Another client may have loaded it meanwhile, so that later calls of a key were run.
-            # The last call of a key must stay the last.
+            # Another client may have loaded it in between, so that later calls of a key were run.
+            # These are run again, because the last call of a key must stay the last.
             first = {calls[n][0]: n for n in reversed(unknown)}
             due = [n for n, call in enumerate(calls) if n >= first.get(call[0], len(calls))]
-            again = await self._pipelined([commands[n] for n in due], fields=script.answer)
-            for n, reply in zip(due, again, strict=True):
+            commands = [commands[n] for n in due]
+            second = await self._pipelined(commands, fields=script.reply_types)
+            for n, reply in zip(due, second, strict=True):
                 replies[n] = reply
         return [self.connections.error(r) if isinstance(r, Exception) else r for r in replies]
 
@@ -98,29 +99,29 @@ class Commands:
     async def _pipelined(
         self, commands: Sequence[Command], *, fields: Sequence[type | UnionType] = ()
     ) -> list[Any]:
-        """Run commands in few round trips; a command's error is its reply.
+        """Run commands in few round trips; an error of a command is returned as its reply.
 
         Args:
             commands: commands with their arguments.
-            fields: types of the fields in each reply's list; any other reply is an error. Empty if
-                the replies are no lists.
+            fields: types of the fields of each reply, which must be a list; another reply becomes
+                an error. Empty if the replies are no lists.
         """
         replies: list[Any] = []
         with self.connections.errors():
             for start in range(0, len(commands), _CHUNK):
                 replies += await self._redis.run(commands[start : start + _CHUNK])
         if fields:
-            replies = [each if _has(each, fields) else _unusable(each) for each in replies]
+            replies = [each if _is_expected(each, fields) else _unusable(each) for each in replies]
         return replies
 
-    def _leave_out(self, what: str, contract_id: str, error: Exception, kind: str) -> None:
+    def _log_unreadable(self, noun: str, contract_id: str, error: Exception, kind: str) -> None:
         self.unreadable += 1
-        event = f"{what} cannot be read"
+        event = f"{noun} cannot be read"
         self._limited.warning(event, key=(event, kind), contract_id=contract_id, error=str(error))
 
 
-def _has(reply: object, fields: Sequence[type | UnionType]) -> bool:
-    """Return whether a reply is a list of these types, or an error."""
+def _is_expected(reply: object, fields: Sequence[type | UnionType]) -> bool:
+    """Return whether a reply is a list with these types, or an error."""
     if isinstance(reply, list) and len(reply) == len(fields):
         return all(map(isinstance, reply, fields))
     return isinstance(reply, Exception)

@@ -1,4 +1,4 @@
-"""Keys: the names of all keys and channels in Redis."""
+"""Names of all keys and channels in Redis."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ class Keys(Struct, frozen=True):
 
     @property
     def contracts(self) -> str:
-        """Hash of all contracts, and channel for the ids of those that change."""
+        """Hash of all contracts, and channel with the ids of changed contracts."""
         return f"{self.prefix}contracts"
 
     @property
     def contracts_fence(self) -> str:
         """Hash with the fencing token of the feed that changes the contracts."""
-        # The braces are a hash tag: in a cluster it shares the slot of the contracts.
+        # The braces are a hash tag: in a cluster, this key has the slot of the contracts.
         return f"{self.prefix}fence:{{{self.contracts}}}"
 
     @property
     def revoked(self) -> str:
-        """Hash of the revoked tokens, and channel that tells of changes."""
+        """Hash of the revocations, and channel that announces changes."""
         return f"{self.prefix}revoked"
 
     @property
     def feed(self) -> str:
-        """Lease of the leading feed, see `ime_live.store.lease`."""
+        """Lease of the leading feed; see `ime_live.store.lease`."""
         return f"{self.prefix}feed"
 
     @property
@@ -40,23 +40,23 @@ class Keys(Struct, frozen=True):
 
     @property
     def bars_lease(self) -> str:
-        """Lease of the program that writes bars."""
+        """Lease of the bar aggregator."""
         return f"{self.prefix}bars"
 
     @property
     def bars_status(self) -> str:
-        """Status of that program, as JSON of `ime_live.status.FeedStatus`."""
+        """Status of the bar aggregator, as JSON of `ime_live.status.FeedStatus`."""
         return f"{self.prefix}bars:status"
 
     def bars(self, contract_id: str, day: date) -> str:
-        """Bars of a contract on a trading day, see `ime_live.store.bar`."""
+        """Bars of a contract on a trading day; see `ime_live.store.bar`."""
         return f"{self.prefix}bars:{{{contract_id}}}:{day.isoformat()}"
 
     def last(self, contract_id: str) -> str:
-        """Hash with a contract's last state."""
-        # The braces are a hash tag: in a cluster, key and channel share a slot.
+        """Hash with the last state of a contract."""
+        # The braces are a hash tag: in a cluster, key and channel have the same slot.
         return f"{self.prefix}last:{{{contract_id}}}"
 
     def live(self, contract_id: str) -> str:
-        """Channel of a contract's updates."""
+        """Channel of the updates of a contract."""
         return f"{self.prefix}live:{{{contract_id}}}"

@@ -1,4 +1,4 @@
-"""Records of the store: last states, and the results of writing them."""
+"""Records of the store: last states, and results of writing them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class LastState(Struct, frozen=True):
 
     Attributes:
         version: microseconds since the epoch.
-        data: the stored payload, unchecked.
-        seen: when a publisher last confirmed it, as it is stored; empty if never.
-        history: history of the server's data at that time; empty if unknown. See
+        data: the stored payload, not checked.
+        seen: when a publisher last confirmed the state, as stored; empty if never.
+        history: replication id of the server at that time; empty if unknown. See
             `Store.in_present_history`.
     """
 
@@ -34,7 +34,7 @@ class LastState(Struct, frozen=True):
         """Check and decode the payload.
 
         Raises:
-            PayloadError: it is incomplete, of the wrong types or too long.
+            PayloadError: the payload is incomplete or too long, or has wrong types.
         """
         return Update(self.version, read_stored(self.data))
 
@@ -45,7 +45,7 @@ class Lift(Struct, frozen=True):
     Attributes:
         contract_id: id of the contract.
         version: version of the stored state.
-        above: version of the gateway's state.
+        above: version of the gateway's state, which the new version must exceed.
         age: microseconds since the gateway received its state.
     """
 
@@ -60,8 +60,8 @@ class Lifted(Struct, frozen=True):
 
     Attributes:
         version: new version of the stored state, which was published; 0 if it was not raised.
-        confirmed: microseconds since a publisher confirmed the stored state, if that was before the
-            gateway received its own; below 0 if it was in the future; else None.
+        confirmed: time since a publisher confirmed the stored state [microseconds], if that was
+            before the gateway received its own; below 0 for a time in the future; else None.
     """
 
     version: int = 0
@@ -72,8 +72,8 @@ class Stored(Struct, frozen=True):
     """Result of storing a state.
 
     Attributes:
-        version: version of the last state now, in microseconds since the epoch.
-        published: True if the state was a change, False if it equals the last one.
+        version: version of the last state from now on [microseconds since the epoch].
+        published: True if the state was a change, False if it equals the last state.
     """
 
     version: int
@@ -81,13 +81,21 @@ class Stored(Struct, frozen=True):
 
 
 def is_bad_data(reply: object) -> bool:
-    """Return whether an error is about the stored data, and not about the store itself."""
+    """Return whether a reply is an error because a key has a wrong type."""
     return isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE ")
 
 
 def state_in(
     version: bytes | None, data: bytes | None, confirmed: Sequence[bytes | None], latest: int
 ) -> LastState | PayloadError:
+    """Return the last state in the fields of its hash; an error if they are invalid.
+
+    Args:
+        version: field ``version``.
+        data: field ``data``.
+        confirmed: fields ``seen`` and ``history``.
+        latest: largest valid version.
+    """
     if version is None or data is None:
         missing = "version" if data is not None else "data" if version is not None else "both"
         return PayloadError(f"a last state must have version and data, missing: {missing}")
@@ -100,6 +108,7 @@ def state_in(
 
 
 def lifted(code: int, value: int) -> Lifted:
+    """Return the result in a reply of the script `LIFT`."""
     match code:
         case 1:
             return Lifted(value)
@@ -110,7 +119,7 @@ def lifted(code: int, value: int) -> Lifted:
 
 
 def version_in(reply: object, latest: int) -> int | None:
-    """Return the version in a reply; None if it cannot be one."""
+    """Return the version in a reply; None if it is no valid version."""
     if isinstance(reply, bytes) and reply.isdigit() and len(reply) <= scripts.MAX_DIGITS:
         version = int(reply)
         if 0 < version <= latest:
@@ -119,7 +128,7 @@ def version_in(reply: object, latest: int) -> int | None:
 
 
 def timestamp_in(text: bytes) -> datetime | None:
-    """Return the timestamp that is stored beside a state; None if it cannot be one."""
+    """Return the board's timestamp that is stored with a state; None if it is invalid."""
     try:
         timestamp = datetime.fromisoformat(text.decode())
     except ValueError:

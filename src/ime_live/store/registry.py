@@ -1,4 +1,4 @@
-"""Registry: the contracts in Redis, one record per id."""
+"""The registry of contracts in Redis: one record per contract id."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ime_live.registry import ImportResult, Registry
 from ime_live.store import scripts
 from ime_live.store.commands import Commands
 
-# Attempts of an import while others change the registry; in each round at least one succeeds.
+# Attempts to change the registry. If several programs change it, one of them succeeds each time.
 _ATTEMPTS: Final = 50
 
 MAX_CHANGES: Final = 10_000
-"""Most contracts that one call may change, because Redis does nothing else meanwhile."""
+"""Maximum number of contracts that one call may change; Redis does nothing else meanwhile."""
 
 _T = TypeVar("_T")
 
 
 class _Plan(Struct, Generic[_T]):
-    # A change of the registry, and the result to return once it is made.
+    # A change of the registry, and the result to return after it.
     put: list[Contract]
     removed: list[str]
     result: _T
@@ -39,19 +39,19 @@ class RegisteredContracts(Commands):
         return [contract for contract in records.values() if isinstance(contract, Contract)]
 
     async def contracts_of(self, ids: Iterable[str]) -> dict[str, Contract | None]:
-        """Return the contracts with these ids; None for one that is absent or cannot be read."""
+        """Return contracts by id; None for a contract that is absent or cannot be read."""
         ids = list(ids)
         records = await self.registered(ids)
-        found = {i: records.get(i) for i in ids}
-        return {i: each if isinstance(each, Contract) else None for i, each in found.items()}
+        contracts = {i: records.get(i) for i in ids}
+        return {i: each if isinstance(each, Contract) else None for i, each in contracts.items()}
 
     async def registered(
         self, ids: Sequence[str] | None = None
     ) -> dict[str, Contract | ContractError]:
-        """Return contracts by id, with an error in place of one that cannot be read.
+        """Return contracts by id; an error for a contract that cannot be read.
 
         Args:
-            ids: ids of the contracts; None for all. Absent ones are left out of the result.
+            ids: ids of the contracts; None for all. Absent contracts are left out.
         """
         if ids is None:
             return self._read_contracts(await self._all_records())
@@ -74,14 +74,14 @@ class RegisteredContracts(Commands):
 
         Raises:
             FencedError: a newer token was used before; nothing was changed.
-            ContractError: two contracts have one name or one id, an id or name is empty, or more
+            ContractError: two contracts have the same name or id, an id or name is empty, or more
                 than `MAX_CHANGES` contracts would change; nothing was changed.
         """
         batch = list(contracts)
 
         def plan(records: Mapping[bytes, bytes]) -> _Plan[ImportResult]:
-            read = self._read_contracts(records).values()
-            contracts = [each for each in read if isinstance(each, Contract)]
+            entries = self._read_contracts(records).values()
+            contracts = [each for each in entries if isinstance(each, Contract)]
             registry = Registry(contracts, conflicts=[])
             imported, result = registry.with_import(batch)
             return _Plan([imported.by_id(i) for i in result.added + result.changed], [], result)
@@ -89,11 +89,11 @@ class RegisteredContracts(Commands):
         return await self._change(plan, token)
 
     async def remove_contracts(self, ids: Iterable[str]) -> None:
-        """Remove contracts. Their last states stay, so that versions grow over a new registration.
+        """Remove contracts. Their last states are kept, so that versions grow if they come back.
 
         Raises:
-            UnknownContractError: one of them does not exist; nothing was changed.
-            ContractError: there are more than `MAX_CHANGES`; nothing was changed.
+            UnknownContractError: one of the contracts does not exist; nothing was changed.
+            ContractError: there are more than `MAX_CHANGES` contracts; nothing was changed.
         """
         removed = list(ids)
 
@@ -108,7 +108,7 @@ class RegisteredContracts(Commands):
     async def _change(
         self, plan: Callable[[Mapping[bytes, bytes]], _Plan[_T]], token: int | None = None
     ) -> _T:
-        """Change the registry by a plan from its records; plan again if they change meanwhile."""
+        """Change the registry; plan the change again if the records change meanwhile."""
         key, fence = self.keys.contracts, self.keys.contracts_fence
         for _ in range(_ATTEMPTS):
             records = await self._all_records()
@@ -133,13 +133,14 @@ class RegisteredContracts(Commands):
             if isinstance(reply, StoreError):
                 raise reply
             newer, code = reply
-            # A leader claims the registry first, so an older leader finds its token.
+            # A leader first claims the registry, so the commands of a former leader are refused.
             if token is not None and code == scripts.FENCED:
                 raise self._fenced(token, newer)
             if code != scripts.CONFLICT:
                 return planned.result
         raise StoreError(
-            f"contracts in Redis at {self.connections.place} change faster than one can write"
+            f"contracts in Redis at {self.connections.place} cannot be changed: other programs "
+            "change them all the time; try again later"
         )
 
     async def _all_records(self) -> dict[bytes, bytes]:
@@ -152,21 +153,21 @@ class RegisteredContracts(Commands):
     def _read_contracts(
         self, records: Mapping[bytes, bytes | None]
     ) -> dict[str, Contract | ContractError]:
-        found = {}
-        for raw_id, record in records.items():
-            contract_id = raw_id.decode("utf-8", "replace")
+        contracts = {}
+        for field, record in records.items():
+            contract_id = field.decode("utf-8", "replace")
             if record is not None:
-                found[contract_id] = self._read_contract(contract_id, record)
-        return found
+                contracts[contract_id] = self._read_contract(contract_id, record)
+        return contracts
 
     def _read_contract(self, contract_id: str, record: bytes) -> Contract | ContractError:
         try:
             contract = read_contract(record)
         except ContractError as error:
-            problem = error
+            fault = error
         else:
             if contract.contract_id == contract_id:
                 return contract
-            problem = ContractError("its record has another id")
-        self._leave_out("contract", contract_id, problem, "contract")
-        return problem
+            fault = ContractError("its record has another id")
+        self._log_unreadable("contract", contract_id, fault, "contract")
+        return fault

@@ -1,4 +1,4 @@
-"""Revocation: tokens that are no longer accepted, and their field in the store."""
+"""Revocations: tokens that are no longer accepted, and their fields in the store."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from msgspec import Struct
 from ime_live.errors import PayloadError
 
 MAX_TIME: Final = 99_999_999_999
-"""Seconds since 1970 up to which a time is one; it is the year 5138."""
+"""Latest valid time [Unix seconds]; it is in the year 5138."""
 
 _TIMES: Final = re.compile(rb"([0-9]{1,11}) ([0-9]{1,11})")
 
 
 class RevokedBy(StrEnum):
-    """The kinds of names that a revocation may have."""
+    """The claim by which tokens are revoked."""
 
     TOKEN_ID = "jti"  # noqa: S105 - the name of a claim
     SUBJECT = "sub"
@@ -27,13 +27,14 @@ _KINDS: Final = frozenset(RevokedBy)
 
 
 class Revocation(Struct, frozen=True):
-    """Tokens that are no longer accepted.
+    """The revocation of one token, or of all present tokens of a subject.
 
     Attributes:
-        by: what ``name`` is: the claim ``jti`` of one token, or ``sub`` of several.
-        name: value of that claim.
-        moment: Unix seconds of the revocation. A subject's tokens that were issued later are valid.
-        expires: Unix seconds until which it must be kept; 0 forever.
+        by: the claim: ``jti`` for one token, ``sub`` for the tokens of a subject.
+        name: value of the claim.
+        moment: time of the revocation [Unix seconds]. Tokens of a subject that were issued later
+            are valid.
+        expires: time until which the revocation must be kept [Unix seconds]; 0 for ever.
     """
 
     by: RevokedBy
@@ -43,16 +44,16 @@ class Revocation(Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """Name of its field in the store."""
+        """Name of the field in the store."""
         return f"{self.by.value}:{self.name}"
 
     @property
     def text(self) -> str:
-        """Value of its field in the store."""
+        """Value of the field in the store."""
         return f"{self.moment} {self.expires}"
 
     def is_over(self, now: float) -> bool:
-        """Return whether all tokens that it names have expired."""
+        """Return whether the revocation need not be kept at a time [Unix seconds]."""
         return 0 < self.expires <= now
 
 
@@ -60,7 +61,7 @@ def read_revocation(key: bytes, value: bytes) -> Revocation:
     """Read a field of the store.
 
     Raises:
-        PayloadError: it is not the field of a revocation.
+        PayloadError: this is not the field of a revocation.
     """
     by, _, name = key.decode("utf-8", "replace").partition(":")
     times = _TIMES.fullmatch(value)

@@ -1,4 +1,4 @@
-"""Revocations in Redis or Valkey: one hash, and a channel that tells of changes."""
+"""Revocations in Redis or Valkey: one hash, and a channel that announces changes."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ class RevocationStore(Commands):
     """
 
     async def read(self) -> dict[str, Revocation]:
-        """Return all revocations by their keys; one that cannot be read is left out and logged."""
+        """Return all revocations by key; those that cannot be read are left out and logged."""
         [reply] = await self._pipelined([("HGETALL", self.keys.revoked)])
         if isinstance(reply, Exception):
             raise self.connections.error(reply)
         if not isinstance(reply, dict):
             raise StoreError(f"Redis at {self.connections.place}: a reply that is no hash")
-        found = {}
+        revocations = {}
         for key, value in reply.items():
             try:
                 revocation = read_revocation(key, value)
             except PayloadError as error:
                 name = key.decode("utf-8", "replace")
-                self._leave_out("revocation", name, error, error.kind)
+                self._log_unreadable("revocation", name, error, error.kind)
             else:
-                found[revocation.key] = revocation
-        return found
+                revocations[revocation.key] = revocation
+        return revocations
 
     async def revoke(self, revocations: Sequence[Revocation]) -> None:
-        """Store revocations, and tell all gateways.
+        """Store revocations, and announce this to all gateways.
 
-        One that is stored already keeps the later of both times. Those that are over are removed.
+        If a revocation is stored already, the later times are kept. Revocations that are over are
+        removed.
         """
         words = [
             word for each in revocations for word in (each.key, str(each.moment), str(each.expires))

@@ -32,7 +32,7 @@ from ime_live.store.records import (
 )
 from ime_live.store.registry import RegisteredContracts
 
-# Seconds to wait for each answer of Redis while a process starts.
+# Maximum `redis_timeout` of the check at the start of a process [s].
 _CHECK_TIMEOUT: Final = 5.0
 
 
@@ -47,43 +47,43 @@ class Store(RegisteredContracts):
         """Check once that Redis allows the necessary commands, without changing anything.
 
         Args:
-            writes: whether states will be published, and not only read.
+            writes: whether the process publishes states, and does not only read them.
 
         Raises:
             StoreSettingsError: Redis does not match the settings.
             StoreError: Redis cannot be reached.
         """
         await self.connections.check(listens=not writes)
-        nobody = self.keys.last("")  # no contract has this id
+        unused_key = self.keys.last("")  # no contract has an empty id
         commands: list[Command] = [
             ("HMGET", self.keys.contracts, ""),
-            ("HMGET", nobody, "version"),
-            ("HGETALL", nobody),
+            ("HMGET", unused_key, "version"),
+            ("HGETALL", unused_key),
         ]
         if writes:
             await self.publish_if("", b"", expected=1)
-            # Nobody listens. A script may do what its user may.
+            # The channel has no subscriber. Scripts have the permissions of their user.
             commands.append(("PUBLISH", self.keys.live(""), b""))
         for reply in await self._pipelined(commands):
             if isinstance(reply, Exception) and not is_bad_data(reply):
                 raise self.connections.error(reply)
 
     async def server_info(self) -> dict[str, str]:
-        """Return a server's memory and role, by the names of its INFO command.
+        """Return the memory and the role of a server, by the field names of INFO.
 
-        In a cluster it is any one of the nodes.
+        In a cluster, this is any of the nodes.
         """
-        found: dict[str, str] = {}
+        info: dict[str, str] = {}
         sections = ("server", "memory", "replication", "persistence")
         for reply in await self._pipelined([("INFO", each) for each in sections]):
             if isinstance(reply, Exception):
                 raise self.connections.error(reply)
-            if isinstance(reply, Mapping):  # redis-py has read it
-                found |= {str(name): str(value) for name, value in reply.items()}
+            if isinstance(reply, Mapping):  # redis-py has parsed it
+                info |= {str(name): str(value) for name, value in reply.items()}
             else:
                 lines = bytes(reply).decode("utf-8", "replace").splitlines()
-                found |= {name: value for name, _, value in (line.partition(":") for line in lines)}
-        return found
+                info |= {name: value for name, _, value in (line.partition(":") for line in lines)}
+        return info
 
     async def publish(
         self,
@@ -94,14 +94,15 @@ class Store(RegisteredContracts):
         """Store and publish states that are changes, in one round trip per thousand.
 
         Args:
-            items: contract ids and their states, as `ime_live.market_json.stored_json` writes them.
+            items: contract ids and their states, as `ime_live.market_json.stored_json` returns
+                them.
             token: fencing token of the leading feed; None for a publisher without one.
-            pushed_at: by contract id, the exchange's timestamp of the state's board, if it has one.
-                `claim` returns it to the next leader.
+            pushed_at: contract id → the exchange's timestamp of the state's board, which `claim`
+                returns to the next leader.
 
         Returns:
-            One result per item, in order. An item that Redis refuses does not affect the others. It
-            is a FencedError if a newer token was used before.
+            One result per item, in order. An error of one item does not affect the others.
+            FencedError if a newer token was used before.
         """
         fence = "" if token is None else str(token)
         timestamps = pushed_at or {}
@@ -117,10 +118,10 @@ class Store(RegisteredContracts):
         ]
 
     async def claim(self, ids: Iterable[str], token: int) -> dict[str, datetime]:
-        """Refuse older fencing tokens for these contracts, and for the registry, from now on.
+        """Refuse older fencing tokens for contracts, and for the registry, from now on.
 
         Returns:
-            By contract id, the timestamps that `publish` stored with the states, as far as given.
+            Contract id → timestamp of the board that `publish` stored with the state, if any.
 
         Raises:
             FencedError: a newer token has claimed one of them; the others are claimed.
@@ -132,10 +133,10 @@ class Store(RegisteredContracts):
         registry, *replies = await self._run(scripts.CLAIM, [(key, token) for key in keys])
         newer = 0
         timestamps: dict[str, datetime] = {}
-        left: dict[str, StoreError] = {}
+        failed: dict[str, StoreError] = {}
         for contract_id, reply in zip(("", *ids), (registry, *replies), strict=True):
             if isinstance(reply, StoreError):
-                left[contract_id] = reply
+                failed[contract_id] = reply
             elif reply[0]:
                 newer = max(newer, reply[0])
             elif (timestamp := timestamp_in(reply[1])) is not None:
@@ -144,28 +145,32 @@ class Store(RegisteredContracts):
             raise self._fenced(token, newer)
         if isinstance(registry, StoreError):
             raise registry
-        if left:
+        if failed:
             raise IncompleteError(
-                str(next(iter(left.values()))), found=timestamps, left=left.keys()
+                str(next(iter(failed.values()))), found=timestamps, left=failed.keys()
             )
         return timestamps
 
     async def publish_if(self, contract_id: str, data: bytes, expected: int) -> Stored | None:
-        """Publish as `publish` does if ``expected`` is the last version; else return None."""
+        """Publish a state like `publish`, if the last state has the version ``expected``.
+
+        Returns:
+            The result; None if the last state has another version.
+        """
         [reply] = await self._publish([(contract_id, data, str(expected), "", "")])
         if isinstance(reply, StoreError):
             raise reply
         return None if reply[1] == scripts.CONFLICT else Stored(reply[0], bool(reply[1]))
 
     async def place(self, items: Sequence[tuple[str, bytes, int]]) -> None:
-        """Store and publish states with versions of their own, as a recording has them.
+        """Store and publish states with given versions, such as those of a recording.
 
         Args:
             items: contract ids, states as for `publish`, and versions. A state that is not newer
-                than the last one of its contract is left out.
+                than the last state of its contract is left out.
 
         Raises:
-            StoreError: Redis refused one of them; the others are published.
+            StoreError: Redis refused one of the states; the others are published.
         """
         keys = self.keys
         replies = await self._run(
@@ -176,18 +181,20 @@ class Store(RegisteredContracts):
                 raise reply
 
     async def last(self, ids: Iterable[str]) -> dict[str, Update]:
-        """Return the decoded last states by contract id; absent and unreadable ones are left out.
+        """Return the decoded last states by contract id.
+
+        Contracts without a state are left out, and states that cannot be read are, too.
 
         Raises:
             IncompleteError: some contracts could not be read; it contains the other states.
         """
         try:
-            return self._readable(await self.states(ids))
+            return self._decode(await self.states(ids))
         except IncompleteError as error:
-            found = self._readable(error.found)
-            raise IncompleteError(str(error), found=found, left=error.left) from error
+            updates = self._decode(error.found)
+            raise IncompleteError(str(error), found=updates, left=error.left) from error
 
-    def _readable(self, states: Mapping[str, LastState | PayloadError]) -> dict[str, Update]:
+    def _decode(self, states: Mapping[str, LastState | PayloadError]) -> dict[str, Update]:
         updates = {}
         for contract_id, state in states.items():
             try:
@@ -195,13 +202,13 @@ class Store(RegisteredContracts):
                     raise state
                 updates[contract_id] = state.read()
             except PayloadError as error:
-                self._leave_out("last state", contract_id, error, error.kind)
+                self._log_unreadable("last state", contract_id, error, error.kind)
         return updates
 
     async def states(self, ids: Iterable[str]) -> dict[str, LastState | PayloadError]:
-        """Return the last states by contract id, with their data not decoded.
+        """Return the last states by contract id, without decoding their payloads.
 
-        A value that cannot be a last state is an error in its place. The caller reports it, because
+        A value that is no last state becomes an error in the result. It is not logged here, because
         it may be read a thousand times per second.
 
         Raises:
@@ -213,33 +220,32 @@ class Store(RegisteredContracts):
             fields=(bytes | None,) * 4,
         )
         latest = SYSTEM_CLOCK.time_us() + MAX_AHEAD
-        found: dict[str, LastState | PayloadError] = {}
+        states: dict[str, LastState | PayloadError] = {}
         refused: dict[str, Exception] = {}
         for contract_id, reply in zip(ids, replies, strict=True):
             if is_bad_data(reply):
-                found[contract_id] = PayloadError(str(reply))
+                states[contract_id] = PayloadError(str(reply))
             elif isinstance(reply, Exception):
                 refused[contract_id] = reply
-            else:
-                # A fencing token may be stored before any state.
-                if any(value is not None for value in reply):
-                    version, data, *confirmed = reply
-                    found[contract_id] = state_in(version, data, confirmed, latest)
+            # The hash of a contract without a state may have a fencing token.
+            elif any(value is not None for value in reply):
+                version, data, *confirmed = reply
+                states[contract_id] = state_in(version, data, confirmed, latest)
         if refused:
             failure = self.connections.error(next(iter(refused.values())))
-            if not found and len(refused) == len(ids):
+            if not states and len(refused) == len(ids):
                 raise failure
-            raise IncompleteError(str(failure), found=found, left=refused.keys())
-        return found
+            raise IncompleteError(str(failure), found=states, left=refused.keys())
+        return states
 
     async def lift(self, lifts: Sequence[Lift]) -> list[Lifted | StoreError]:
         """Raise the versions of stored states above those of a gateway, and publish them.
 
-        After a loss of data the store may have an older state than the gateways. If a publisher has
-        confirmed it since, it is the newest one, and clients must receive it as such.
+        After a loss of data, the store may have an older state than the gateways. If a publisher
+        has confirmed the stored state since, clients must receive it as the newest state.
 
         Returns:
-            One result per request, in order.
+            One result per item, in order.
         """
         last, live = self.keys.last, self.keys.live
         calls = [
@@ -252,21 +258,21 @@ class Store(RegisteredContracts):
     async def in_present_history(self, histories: Mapping[str, bytes]) -> set[str]:
         """Return the contracts whose server has lost no write since their states were confirmed.
 
-        A server that has started or become the leader begins a new history of its data: it may
-        have gone back to an older state that was not confirmed since.
+        A server that starts or is promoted begins a new history of its data, because it may have
+        lost writes.
 
         Args:
-            histories: histories of states by contract id, from `states`. Read those first,
-                otherwise a start in between goes unnoticed.
+            histories: histories of states by contract id, from `states`. Read the states before
+                this call, or a start in between is not noticed.
 
         Raises:
-            StoreError: a server does not tell its history, because it does not allow INFO.
+            StoreError: a server does not return its history, because INFO is not allowed.
         """
-        # States of one history are at one server, except for slots that have moved.
-        asked = {history: contract_id for contract_id, history in histories.items() if history}
-        replies = await self._run(scripts.HISTORY, [(self.keys.last(i),) for i in asked.values()])
+        # All states of a history are on the same server, except for slots that have moved.
+        samples = {history: contract_id for contract_id, history in histories.items() if history}
+        replies = await self._run(scripts.HISTORY, [(self.keys.last(i),) for i in samples.values()])
         present = {b""}
-        for history, reply in zip(asked, replies, strict=True):
+        for history, reply in zip(samples, replies, strict=True):
             if isinstance(reply, StoreError):
                 raise reply
             if not reply[1]:
@@ -279,27 +285,27 @@ class Store(RegisteredContracts):
         return {i for i, history in histories.items() if history in present}
 
     async def versions(self, ids: Iterable[str]) -> dict[str, int]:
-        """Return the versions of the last states by contract id; absent ones are left out."""
+        """Return the versions of last states by contract id; without a state, it is left out."""
         ids = list(ids)
         replies = await self._pipelined(
             [("HMGET", self.keys.last(i), "version") for i in ids], fields=(bytes | None,)
         )
         latest = SYSTEM_CLOCK.time_us() + MAX_AHEAD
-        found: dict[str, int] = {}
+        versions: dict[str, int] = {}
         for contract_id, reply in zip(ids, replies, strict=True):
             if isinstance(reply, Exception) and not is_bad_data(reply):
                 raise self.connections.error(reply)
-            # `states` reports a value that is not a version; here it counts as absent.
+            # An invalid version counts as absent; `states` returns an error for it.
             version = None if isinstance(reply, Exception) else version_in(reply[0], latest)
             if version is not None:
-                found[contract_id] = version
-        return found
+                versions[contract_id] = version
+        return versions
 
     async def _publish(self, calls: Sequence[tuple[str, bytes, str, str, str]]) -> list[Any]:
-        """Run the script for each (id, data, expected version, token, timestamp of the board).
+        """Run the script `PUBLISH` for each (id, data, expected version, token, board timestamp).
 
         Returns:
-            The answers, or StoreErrors.
+            The replies, or StoreErrors.
         """
         replies = await self._run(
             scripts.PUBLISH, [(self.keys.last(i), self.keys.live(i), *rest) for i, *rest in calls]
@@ -312,19 +318,19 @@ class Store(RegisteredContracts):
 
 
 async def check_settings(settings: StoreSettings, *, writes: bool) -> None:
-    """Check at the start of a process whether Redis matches the settings.
+    """Check at the start of a process that Redis matches the settings.
 
-    An unreachable or slow Redis is no error: the process waits for it later.
+    It is no error if Redis cannot be reached or is slow, because the process waits for it later.
 
     Args:
         settings: address of Redis.
-        writes: whether states will be published, and not only read.
+        writes: whether the process publishes states, and does not only read them.
 
     Raises:
         StoreSettingsError: Redis does not match the settings.
     """
-    soon = replace(settings, redis_timeout=min(settings.redis_timeout, _CHECK_TIMEOUT))
-    async with Store(soon) as store:
+    timeout = min(settings.redis_timeout, _CHECK_TIMEOUT)
+    async with Store(replace(settings, redis_timeout=timeout)) as store:
         try:
             await store.check(writes=writes)
         except StoreError as error:

@@ -1,3 +1,5 @@
+"""Files of environment variables: how lines are read, and which value precedes."""
+
 from __future__ import annotations
 
 import os

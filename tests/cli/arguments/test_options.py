@@ -1,3 +1,5 @@
+"""Options of the commands: flags, variables, help, completion, and errors of wrong use."""
+
 from __future__ import annotations
 
 import json
@@ -92,7 +94,7 @@ def test_command_line_precedes_the_environment(ime_live: Run, valkey: EmbeddedVa
 def test_former_name_of_an_option_is_accepted(
     ime_live: Run, flags: list[str], environment: dict[str, str], refused: bool
 ) -> None:
-    # A holiday that is no day ends it where the limits are good.
+    # If the limits are accepted, a malformed holiday ends the command.
     done = ime_live("feed", "ime", *flags, "--holidays", "nonsense", **environment)
     named = "--price-limits" if refused else "--holidays"
     assert done.returncode == 2
@@ -240,7 +242,7 @@ def test_unknown_variable_is_reported(ime_live: Run, valkey: EmbeddedValkey) -> 
             "did you mean IME_LIVE_REDIS_URL?"
         ),
     ]
-    # Also where what is missing is what was misspelt.
+    # Also if the misspelt variable is the missing setting.
     done = ime_live("serve", IME_LIVE_JWT_SECRT=SECRET)
     assert done.returncode == 2
     warning, error = done.stderr.splitlines()

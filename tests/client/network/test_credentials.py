@@ -71,7 +71,9 @@ async def test_refusal_of_an_old_token_does_not_count_for_the_new_one() -> None:
     assert not credentials.note_refused(new)
 
 
-@pytest.mark.parametrize("shown", [lambda headers: headers, lambda _: None])
+@pytest.mark.parametrize(
+    "shown", [lambda headers: headers, lambda _: None], ids=["same headers", "no headers"]
+)
 async def test_refused_new_token_is_an_error(
     shown: Callable[[dict[str, str]], dict[str, str] | None],
 ) -> None:
@@ -79,7 +81,7 @@ async def test_refused_new_token_is_an_error(
     credentials = Credentials(source)
     assert credentials.note_refused(shown(await credentials.headers()))
     assert not credentials.note_refused(shown(await credentials.headers()))
-    # But a later call gets its chance with a newer one.
+    # A later call is tried with a newer token.
     assert await credentials.headers() == showing("t3")
     credentials.note_accepted()
     assert credentials.note_refused(shown(await credentials.headers()))
@@ -175,7 +177,7 @@ async def test_token_is_fetched_once_and_again_after_a_refusal() -> None:
     assert await credentials.headers() == {"Authorization": "Bearer a"}
     assert credentials.note_refused()
     assert await credentials.headers() == {"Authorization": "Bearer b"}
-    assert not credentials.note_refused()  # a new one that is no better
+    assert not credentials.note_refused()  # the new token is refused as well
     credentials.note_accepted()
     assert credentials.note_refused()
 

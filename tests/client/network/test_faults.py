@@ -17,8 +17,8 @@ from websockets.asyncio.server import ServerConnection
 
 import ime_live
 from tests.client.http_proxy import pump
-from tests.client.service import connect, sending, service, take
-from tests.client.texts import stamp, update
+from tests.support.stream_messages import stamp, update
+from tests.support.stream_service import connect, sending, service, take
 from tests.support.tls import TlsProxy
 
 SCHEMES = ["wss", "https"]

@@ -18,8 +18,8 @@ from ime_live.client.protocol.address import read_service
 from tests.client.http_proxy import http_proxy
 from tests.client.network.test_faults import port_of
 from tests.client.rest_service import Rest
-from tests.client.service import connect, sending, service, take
-from tests.client.texts import stamp, update
+from tests.support.stream_messages import stamp, update
+from tests.support.stream_service import connect, sending, service, take
 from tests.support.tls import TlsProxy
 
 Eventually = Callable[..., Awaitable[None]]

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.client.service import connect
+from tests.support.stream_service import connect
 
 Eventually = Callable[..., Awaitable[None]]
 

@@ -17,7 +17,7 @@ from ime_live.errors import PayloadError, ServiceError
 from ime_live.market import Level, Payload, PayloadSections
 from ime_live.messages import ControlData
 from ime_live.status import FeedState
-from tests.client.texts import DATA, LEVEL, update
+from tests.support.stream_messages import DATA, LEVEL, update
 
 TEHRAN = ZoneInfo("Asia/Tehran")
 READER = Reader(TEHRAN, Payload)

@@ -30,7 +30,7 @@ class Item:
 
 SIZE = 3
 
-# A contract is a message of it that comes, None a reading.
+# A contract stands for a message that arrives, None for a reading.
 steps = st.lists(st.one_of(st.none(), st.sampled_from("ABC")), max_size=60)
 
 

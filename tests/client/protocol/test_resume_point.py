@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ime_live.client.protocol.message import Key
 from ime_live.client.protocol.resume_point import ResumePoint, Resumption
-from tests.client.texts import stamp
+from tests.support.stream_messages import stamp
 
 A: Final[Key] = ("name", "A")
 B: Final[Key] = ("name", "B")
@@ -47,11 +47,11 @@ def test_since_of_an_earlier_run_counts_for_contracts_not_received_yet() -> None
 def test_states_of_an_earlier_run_are_not_repeated_on_resume() -> None:
     resume_point = ResumePoint(snapshot=True, since=stamp(5), keys=[A])
     assert [resume_point.take(A, stamp(n)) for n in (4, 5, 6)] == [False, False, True]
-    # Of what is added later it knows nothing: its present state comes, however old.
+    # Contracts that are added later have no timestamp, so their present states come.
     assert resume_point.take(B, stamp(1))
     resume_point.begin()
     assert resume_point.resumption([A, ("id", "B")]) == Resumption(snapshot=True)
-    # And what is removed and added again begins anew.
+    # A contract that is removed and added again begins anew.
     resume_point.forget([A])
     assert resume_point.take(A, stamp(3))
 
@@ -136,5 +136,5 @@ def test_resume_without_loss_or_duplicates_over_any_history(
         deliver(key)
     for key, versions in got.items():
         assert versions == sorted(set(versions)), "a version has come twice, or too late"
-        # Every connection was good for changes from its beginning on, so the newest is there.
+        # Each connection delivers changes from its beginning on, so the newest state is there.
         assert (versions or [0])[-1] == newest[key]

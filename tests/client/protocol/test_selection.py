@@ -87,7 +87,7 @@ def test_unanswered_subscribe_is_sent_again_with_a_snapshot() -> None:
     selection.add(change)
     first = selection.next_request()
     assert first is not None
-    # The connection breaks, and nobody knows what became of it.
+    # The connection breaks, so it is unknown whether the command was carried out.
     assert selection.open().keys == [A]
     assert selection.take_answer(answer(first, A, B)) == ([], None)  # of the old connection
     assert change.unanswered
@@ -232,7 +232,7 @@ def test_missing_answer_fails_the_change_and_a_late_one_counts() -> None:
     assert selection.expire(request.id, error) is None
     assert change.error() is error
     assert not selection.unsettled
-    # It may come late, and then the gateway has done it.
+    # The answer may come late, after the gateway has carried the command out.
     assert selection.take_answer(answer(request, A, B)) == ([], None)
     assert selection.selectors == (A, B)
     assert selection.expire(request.id, error) is None

@@ -51,13 +51,6 @@ async def test_connection_that_is_closed_while_it_is_used_is_replaced(rest: Rest
             await client.contracts(["A"])
 
 
-async def test_answer_that_is_cut_short_is_an_error(rest: Rest) -> None:
-    rest.cut = True
-    async with AsyncClient(rest.url, tries=1) as client:
-        with pytest.raises(ime_live.ServiceError, match="closed the connection"):
-            await client.contracts(["A"])
-
-
 def test_client_works_in_one_event_loop_after_another(rest: Rest) -> None:
     client = AsyncClient(rest.url)
     for _ in range(3):

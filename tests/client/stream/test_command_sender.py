@@ -11,8 +11,8 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 import ime_live
-from tests.client.service import connect, control, sending, service, take
-from tests.client.texts import stamp, update
+from tests.support.stream_messages import stamp, update
+from tests.support.stream_service import connect, control, sending, service, take
 
 Eventually = Callable[..., Awaitable[None]]
 

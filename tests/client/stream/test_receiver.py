@@ -18,7 +18,8 @@ from websockets.asyncio.server import ServerConnection
 import ime_live
 from ime_live.backoff import Backoff
 from ime_live.log_limiter import LogLimiter
-from tests.client.service import (
+from tests.support.stream_messages import stamp, update
+from tests.support.stream_service import (
     PATIENCE,
     aborting,
     closing,
@@ -29,7 +30,6 @@ from tests.client.service import (
     service,
     take,
 )
-from tests.client.texts import stamp, update
 
 Eventually = Callable[..., Awaitable[None]]
 
@@ -72,7 +72,7 @@ async def test_stream_reconnects_until_the_service_listens(
             assert not reading.done()
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
-    # An outage is said once, not once a try.
+    # An outage is logged once, not with each attempt.
     assert len(caplog.records) == 1
     assert "no connection" in caplog.text
 
@@ -225,8 +225,8 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     found: list[float] = []
     following = Backoff.next
 
-    def next_wait(backoff: Backoff) -> float:
-        found.append(following(backoff))
+    def next_wait(backoff: Backoff, lasted: float = 0.0) -> float:
+        found.append(following(backoff, lasted))
         return found[-1]
 
     monkeypatch.setattr(Backoff, "next", next_wait)
@@ -285,7 +285,7 @@ async def test_token_expiring_after_each_message_reconnects_with_backoff(
         assert not stream._receiver.ended
     assert len(made.paths) <= 8
     assert len(waits) >= len(made.paths) - 1
-    # Such a connection is no good one: the waits grow.
+    # Such a connection does not count as a success: the waits grow.
     assert stream._receiver._backoff.failures == len(waits)
 
 
@@ -423,7 +423,7 @@ async def test_other_status_after_a_connection_causes_a_reconnect(status: int) -
 
 
 @pytest.mark.parametrize("status", [400, 414, 431])
-async def test_request_that_cannot_be_answered_stays_an_error(status: int) -> None:
+async def test_refused_handshake_after_an_aborted_one_is_an_error(status: int) -> None:
     async with service(aborting, status) as made, connect(made.url) as stream:
         with pytest.raises(ime_live.ServiceError, match=f"HTTP {status}"):
             await take(stream)
@@ -506,7 +506,7 @@ async def test_exception_in_the_connection_callback_ends_the_stream(
 # -- large messages -----------------------------------------------------------------------------
 
 
-async def test_message_of_five_megabytes_is_a_message() -> None:
+async def test_message_of_five_megabytes_is_received() -> None:
     large = update("A", 1, more="x" * 5_000_000)
     async with service(sending(large, update("A", 2))) as made:
         async with connect(made.url, queue="block") as stream:

@@ -13,8 +13,8 @@ from ime_live.contracts import Contract, Market
 from ime_live.feeds.boards.frame import Frame
 from ime_live.feeds.boards.newest import DELISTED_AFTER, FrameChanges, NewestBoards
 from ime_live.feeds.boards.rows import MAX_AHEAD
-from tests.feeds.ime.frames import board, row
 from tests.support.board_frames import read_frame
+from tests.support.boards import board, row
 
 FUTURES, OPTIONS = "updateFutureMarketsInfo", "updateMarketsInfo"
 CDC, RECEIPTS = "updateCDCMarketsInfo", "updateGavahiMarketsInfo"
@@ -238,7 +238,7 @@ def test_older_row_is_late_and_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("method", [OPTIONS, CDC])
-def test_rows_of_every_board_with_a_stamp_have_an_age(method: str) -> None:
+def test_late_row_of_each_board_with_a_timestamp_is_dropped(method: str) -> None:
     kind, field, price = {
         OPTIONS: ("strike", "_LastUpdate", "_CallLastTradedPrice"),
         CDC: ("certificate", "LastUpdate", "LastTradedPrice"),
@@ -261,14 +261,14 @@ def test_age_of_a_certificate_on_a_twelve_hour_clock() -> None:
         assert not newest.take(frame(board(CDC, made)), latest).late
 
 
-def test_row_of_the_same_stamp_counts_in_its_order() -> None:
+def test_rows_of_the_same_timestamp_count_in_their_order() -> None:
     # Seen: two boards of one timestamp, of which the second one has a later order.
     newest = NewestBoards()
     newest.take(frame(futures(future(1, 1.0))), LATEST)
     assert prices(newest.take(frame(futures(future(1, 2.0))), LATEST)) == {"1": 2.0}
 
 
-def test_rows_without_a_stamp_count_in_their_order() -> None:
+def test_rows_without_a_timestamp_count_in_their_order() -> None:
     newest = NewestBoards()
     for price in (3.0, 1.0, 2.0):
         boards = board(RECEIPTS, row("receipt", LastPrice=price))
@@ -277,7 +277,7 @@ def test_rows_without_a_stamp_count_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("ahead", [11, 3_600, 86_400, 10 * 365 * 86_400])
-def test_stamp_in_the_future_blocks_nothing(ahead: int) -> None:
+def test_timestamp_in_the_future_blocks_no_later_row(ahead: int) -> None:
     newest = NewestBoards()
     newest.take(frame(futures(future(1, 1.0, ago=2))), LATEST)
     changes = newest.take(frame(futures(future(1, 2.0, ago=-ahead))), LATEST)
@@ -287,7 +287,7 @@ def test_stamp_in_the_future_blocks_nothing(ahead: int) -> None:
     assert newest.take(frame(futures(future(1, 4.0, ago=5))), LATEST).late
 
 
-def test_stamp_in_the_future_does_not_let_late_rows_pass() -> None:
+def test_timestamp_in_the_future_does_not_let_late_rows_pass() -> None:
     newest = NewestBoards()
     for price, ago in ((1.0, 2.0), (2.0, -3_600.0)):
         newest.take(frame(futures(future(1, price, ago))), LATEST)
@@ -301,8 +301,8 @@ def test_clock_that_was_ahead_blocks_nothing() -> None:
     assert prices(newest.take(frame(futures(future(1, 2.0))), LATEST)) == {"1": 2.0}
 
 
-def test_stamps_of_an_earlier_day_are_compared_as_others_are() -> None:
-    # As on holidays, when they stand at the last session.
+def test_timestamps_of_an_earlier_day_are_compared_like_others() -> None:
+    # On holidays the timestamps are those of the last session.
     newest = NewestBoards()
     days = 3 * 86_400
     newest.take(frame(futures(future(1, 1.0, ago=days))), LATEST)
@@ -310,7 +310,7 @@ def test_stamps_of_an_earlier_day_are_compared_as_others_are() -> None:
     assert newest.take(frame(futures(future(1, 3.0, ago=days + 1))), LATEST).late
 
 
-def test_recordings_are_exempt() -> None:
+def test_late_rows_of_a_recording_count() -> None:
     newest = NewestBoards()
     for price, ago in ((1.0, 0), (2.0, 10), (3.0, 86_400)):
         changes = newest.take(frame(futures(future(1, price, ago))))
@@ -338,7 +338,7 @@ def test_stored_state_that_is_newer_keeps_older_rows_out() -> None:
     assert prices(newest.take(frame(futures(future(1, 3.0, ago=5))), LATEST)) == {"1": 3.0}
 
 
-def test_stored_stamp_in_the_future_blocks_nothing() -> None:
+def test_stored_timestamp_in_the_future_blocks_no_row() -> None:
     newest = NewestBoards()
     newest.take(frame(futures(future(1, 2.0))), LATEST)
     newest.restore([], {"1": NOW + timedelta(hours=1)}, LATEST)
@@ -353,7 +353,7 @@ def test_contract_on_a_board_is_not_replaced_by_the_registered_one() -> None:
     newest.take(frame(futures(future(1))))
     newest.restore([contract("1"), contract("7")])
     assert newest.contracts()["1"].contract_name == "X1"
-    assert "7" not in newest.contracts()  # nothing has changed
+    assert "7" not in newest.contracts()  # no change
     for _ in range(DELISTED_AFTER):
         newest.take(frame(futures(future(1))))
     assert newest.contracts()["7"].delisted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from datetime import date
 from decimal import Decimal
@@ -17,7 +16,7 @@ from ime_live.feeds.boards.price_limits import BOARDS_BY_NAME, read_boards, read
 from ime_live.feeds.boards.rows import DEFAULT_PRICE_LIMITS, OPEN_RANGE
 from ime_live.settings import FeedSettings
 from tests.support.board_frames import read_frame
-from tests.support.paths import ROWS
+from tests.support.boards import row
 
 
 def test_default_price_limits_are_those_of_the_rows() -> None:
@@ -37,10 +36,10 @@ def test_price_limits_are_fractions_or_ranges() -> None:
 
 
 def test_names_are_the_same_in_every_spelling() -> None:
-    row = json.loads((ROWS / "receipt.json").read_text())
+    made = row("receipt")
     name = "سکه9912پ۰۳"
-    assert row["Symbol"] != name
-    frame = {"M": [{"M": "updateGavahiMarketsInfo", "A": [[row]]}]}
+    assert made["Symbol"] != name
+    frame = {"M": [{"M": "updateGavahiMarketsInfo", "A": [[made]]}]}
     said = read_frame(
         frame, day=date(2022, 2, 6), price_limits=read_price_limits(f"{name}=1000000..1300000")
     )
@@ -103,10 +102,12 @@ def test_malformed_board_names_are_refused(text: str, named: str) -> None:
         ("KASH=0.05", OPEN_RANGE),
     ],
 )
-def test_longest_name_that_fits_counts(price_limits: str, allowed: tuple[int, int]) -> None:
-    row = json.loads((ROWS / "future.json").read_text())
+def test_price_limit_of_the_longest_matching_name_is_used(
+    price_limits: str, allowed: tuple[int, int]
+) -> None:
+    made = row("future")
     said = read_frame(
-        {"M": [{"M": "updateFutureMarketsInfo", "A": [[row]]}]},
+        {"M": [{"M": "updateFutureMarketsInfo", "A": [[made]]}]},
         price_limits=read_price_limits(price_limits),
     )
     prices = said.quotes[0].payload.allowed_price_range
@@ -114,9 +115,9 @@ def test_longest_name_that_fits_counts(price_limits: str, allowed: tuple[int, in
 
 
 def test_option_has_a_range_only_if_it_is_named() -> None:
-    row = json.loads((ROWS / "strike.json").read_text())
-    name = row["_CallContractCode"]
-    frame = {"M": [{"M": "updateMarketsInfo", "A": [[row]]}]}
+    made = row("strike")
+    name = made["_CallContractCode"]
+    frame = {"M": [{"M": "updateMarketsInfo", "A": [[made]]}]}
     [call, put] = read_frame(frame, price_limits=read_price_limits(f"{name}=5..9")).quotes
     assert call.payload.allowed_price_range.min_allowed_price == 5
     assert put.payload.allowed_price_range.min_allowed_price == OPEN_RANGE[0]

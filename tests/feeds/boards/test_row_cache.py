@@ -1,4 +1,4 @@
-"""Rows that are not read again: they say the same as if they had been."""
+"""The cache of rows: rows that are not parsed again give the same result."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ime_live.feeds.boards.frame_reader import FrameReader
 from ime_live.feeds.boards.newest import NewestBoards
 from ime_live.feeds.boards.row_cache import cut
 from ime_live.feeds.boards.rows import MAX_AHEAD, read_row
-from tests.feeds.ime.frames import row
 from tests.support.board_frames import read_frame
+from tests.support.boards import row
 
 FUTURES, OPTIONS = "updateFutureMarketsInfo", "updateMarketsInfo"
 CDC, RECEIPTS = "updateCDCMarketsInfo", "updateGavahiMarketsInfo"
@@ -54,7 +54,7 @@ def reads() -> Any:  # noqa: ANN401 - a generator
         yield counted
 
 
-def test_row_is_not_read_again_when_only_its_stamp_moves(reads: Reads) -> None:
+def test_row_is_not_read_again_when_only_its_timestamp_changes(reads: Reads) -> None:
     reader = FrameReader()
     read = []
     for second in range(3):
@@ -112,7 +112,7 @@ def test_known_receipt_gets_the_present_day() -> None:
     assert [each.payload.aggregate.date for each in told] == ["2023-08-01", "2023-08-02"]
 
 
-def test_late_row_of_known_bytes_is_refused_by_its_stamp() -> None:
+def test_late_row_of_known_bytes_is_refused_by_its_timestamp() -> None:
     reader, newest = FrameReader(), NewestBoards()
     late = []
     for second in (20, 30, 25):
@@ -123,7 +123,7 @@ def test_late_row_of_known_bytes_is_refused_by_its_stamp() -> None:
     assert late == [0, 0, 1]
 
 
-def test_stamp_of_another_form_is_compared_with_the_rest() -> None:
+def test_timestamp_of_another_form_is_compared_with_the_rest() -> None:
     reader = FrameReader()
     for timestamp in ("2023-08-01T13:20:20", None, ["2023-08-01T13:20:21"], "soon", ""):
         made = push((FUTURES, [row("future", LastUpdate=timestamp)]))

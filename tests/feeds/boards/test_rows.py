@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,23 +14,11 @@ from ime_live.feeds.boards.field_map import CALL, CDC, FUTURE, GAVAHI, PUT, Fiel
 from ime_live.feeds.boards.parsers import ParseError
 from ime_live.feeds.boards.rows import DEFAULT_PRICE_LIMITS, PriceLimits, Quote, read_row
 from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Level, Payload
-from tests.support.paths import ROWS
+from tests.support.boards import Row, row, without
 
-Row = dict[str, Any]
 DAY = date(2022, 2, 6)
 NOTHING = Level(0, 0, 0, 0)
 at = datetime.fromisoformat  # Tehran's wall clock, without offset
-
-
-def row(name: str, **changes: object) -> Row:
-    path = ROWS / f"{name}.json"
-    made: Row = json.loads(path.read_text(encoding="utf-8"))
-    assert changes.keys() <= made.keys()
-    return made | changes
-
-
-def without(made: Row, *fields: str) -> Row:
-    return {field: value for field, value in made.items() if field not in fields}
 
 
 def quote(
@@ -207,7 +194,7 @@ def test_row_of_a_warehouse_receipt_is_read() -> None:
     )
 
 
-# Traps
+# Dates, times and other peculiarities of the rows
 
 
 def test_timestamp_of_the_board_is_no_change_of_a_contract() -> None:
@@ -221,7 +208,7 @@ def test_levels_4_and_5_are_ignored() -> None:
     )
 
 
-def test_closing_price_is_the_first_that_says_something() -> None:
+def test_closing_price_is_the_first_field_with_a_value() -> None:
     def closing(**changes: object) -> float:
         return quote(FUTURE, row("future", **changes)).payload.aggregate.closing_price
 
@@ -230,7 +217,7 @@ def test_closing_price_is_the_first_that_says_something() -> None:
     assert closing(TodayLiveSettlement=None) == 699_200
 
 
-def test_date_is_of_the_later_of_orders_and_trade() -> None:
+def test_date_is_that_of_the_later_of_orders_and_trade() -> None:
     later = quote(FUTURE, row("future", LastTradedPriceTime="13:20:10.9")).payload.aggregate
     assert (later.date, later.time) == ("2023-08-01", "13:20:10")
 
@@ -287,13 +274,13 @@ def test_receipt_of_today_keeps_its_day_beside_a_trade_of_yesterday() -> None:
     assert (aggregate.date, aggregate.time) == ("2022-02-06", "08:46:27")
 
 
-def test_untimed_receipt_has_its_day() -> None:
+def test_receipt_without_a_time_has_the_day_of_the_caller() -> None:
     receipt = row("receipt", Time="0", ModifyTime=None)
     aggregate = quote(GAVAHI, receipt, day=DAY, latest=at("2022-02-06T00:00:00")).payload.aggregate
     assert (aggregate.date, aggregate.time) == ("2022-02-06", "00:00:00")
 
 
-def test_future_is_dated_as_it_says() -> None:
+def test_future_keeps_the_date_of_its_own_timestamps() -> None:
     pushed = quote(FUTURE, row("future"), latest=at("2023-07-31T00:00:00"))
     assert pushed.payload.aggregate.date == "2023-08-01"
 
@@ -302,7 +289,7 @@ def test_future_is_dated_as_it_says() -> None:
     ("changes", "clock", "time_of_day"),
     [
         ({"LastTradedPriceTime": "01:26:05"}, None, "13:26:05"),
-        # All of its times are so, the board's timestamp among them, as it was seen.
+        # All of its times, also the board's timestamp, were seen in this form.
         (
             {
                 "LastTradedPriceTime": "01:26:05",
@@ -315,7 +302,7 @@ def test_future_is_dated_as_it_says() -> None:
         ({"LastTradedPriceTime": "01:26:05"}, at("2024-11-18T13:26:08"), "13:26:05"),
         # 12:26 is the same on both clocks.
         ({"LastTradedPriceTime": "12:26:05", "OrdersDateTime": None}, None, "12:26:05"),
-        # In the morning no afternoon has come: a timestamp of the night is one.
+        # In the morning a time cannot be one of the afternoon, so it is one of the night.
         (
             {"LastTradedPriceTime": "", "OrdersDateTime": "2024-11-18T01:00:01"},
             at("2024-11-18T08:40:00"),
@@ -375,12 +362,12 @@ def allowed(made: Row, **options: Any) -> tuple[float, float]:  # noqa: ANN401
 OPEN = (1, 9_999_999_999)
 
 
-def test_band_is_rounded_inward() -> None:
+def test_price_limits_are_rounded_inward() -> None:
     silver = row("future", ContractCode="SILMO02", LastSettlementPrice=699_999.0)
     assert allowed(silver) == (665_000, 734_998)  # 664,999.05 and 734,998.95
 
 
-def test_longest_code_that_fits_counts() -> None:
+def test_price_limit_of_the_longest_matching_code_is_used() -> None:
     price_limits = {"S": Decimal("0.5"), "SAFMO": Decimal("0.04"), "SAFME": Decimal("0.1")}
     made = row("future", LastSettlementPrice=700_000.0)
     assert allowed(made, price_limits=price_limits) == (672_000, 728_000)
@@ -397,7 +384,7 @@ def test_longest_code_that_fits_counts() -> None:
         {"LowTradedPrice": 665_009.0},
     ],
 )
-def test_range_is_open_where_no_band_is_known(changes: Row) -> None:
+def test_allowed_range_is_open_without_known_price_limits(changes: Row) -> None:
     assert allowed(row("future", **changes)) == OPEN
 
 
@@ -417,7 +404,7 @@ def test_range_is_open_where_no_band_is_known(changes: Row) -> None:
         ("LastUpdate", "2022-02-06T13:26:05Z"),
     ],
 )
-def test_reason_names_the_field(field: str, value: object) -> None:
+def test_error_of_a_malformed_field_names_it(field: str, value: object) -> None:
     with pytest.raises(ParseError, match=f"^{field}: "):
         quote(FUTURE, row("future", **{field: value}))
 
@@ -473,7 +460,7 @@ def test_field_that_is_missing_is_not_0(field: str) -> None:
         quote(FUTURE, without(row("future"), field))
 
 
-def test_receipt_without_stamps_needs_a_day() -> None:
+def test_receipt_without_timestamps_needs_a_day() -> None:
     silent = row("receipt", Time="0", ModifyTime=None)
     with pytest.raises(ParseError, match="Time: is empty, and the frame does not have a day"):
         quote(GAVAHI, silent)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.feeds.ime.certificate import certificate
 from tests.feeds.ime.proxy import Proxy
-from tests.feeds.ime.signalr_hub import Hub
+from tests.support.signalr.hub import Hub
+from tests.support.tls import TlsProxy
 
 _VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "WS_PROXY", "WSS_PROXY")
 
@@ -18,7 +18,8 @@ _VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "WS_PROXY", 
 @pytest.fixture(scope="session")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
     """A server's context, and the file that clients trust it by."""
-    return certificate(tmp_path_factory.mktemp("tls"))
+    made = TlsProxy(tmp_path_factory.mktemp("tls"))
+    return made.context, made.ca
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ import base64
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from tests.feeds.ime.server import LoopbackServer
-from tests.feeds.ime.wire import Exchange
+from tests.support.signalr.server import LoopbackServer
+from tests.support.signalr.wire import Exchange
 
 _READ = 65_536
 

@@ -10,8 +10,9 @@ from typing import Any, Final, Self
 
 from ime_live.feeds.ime.signalr_client import SignalRClient
 from ime_live.settings import SignalRHubSettings
-from tests.feeds.ime.frames import numbers
-from tests.feeds.ime.signalr_hub import Hub
+from tests.support.boards import numbers
+from tests.support.clock import SleeplessClock
+from tests.support.signalr.hub import Hub
 
 NEVER: Final = 3600.0
 """Seconds that no test lasts."""
@@ -95,3 +96,35 @@ class Reading:
         """Wait for as many numbers, and see that they are these."""
         await self.until(lambda: len(self.numbers) >= len(expected))
         assert self.numbers == list(expected)
+
+
+class Waiting(SleeplessClock):
+    """A client that reads, and whose waits take no time until `limit` of them; all are noted."""
+
+    def __init__(self, hub: Hub, limit: int = 3, **more: Any) -> None:  # noqa: ANN401 - any option
+        super().__init__()
+        self.asked: list[int] = []
+        """The requests that had come before each wait."""
+        self._hub = hub
+        self._limit = limit
+        self.client = SignalRClient(settings(hub, **more), clock=self, random=lambda: 0.5)
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
+        self.asked.append(len(self._hub.requests))
+        if len(self.waits) >= self._limit:
+            await asyncio.sleep(NEVER)
+
+    async def __aenter__(self) -> Waiting:
+        self._task = asyncio.create_task(self._read())
+        await self._hub.until(lambda: len(self.asked) >= self._limit)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _read(self) -> None:
+        async for _ in self.client.frames():
+            pass

@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from tests.feeds.ime.checks import TRANSPORTS
-from tests.feeds.ime.frames import future
 from tests.feeds.ime.reading import Reading
-from tests.feeds.ime.refusals import Refusal
-from tests.feeds.ime.signalr_hub import Hub
+from tests.support.boards import future
+from tests.support.signalr.checks import TRANSPORTS
+from tests.support.signalr.hub import Hub
+from tests.support.signalr.refusals import Refusal
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -110,7 +110,7 @@ async def test_unreachable_hub_is_waited_for(hub: Hub, transport: str) -> None:
         await reading.reads(1)
 
 
-async def test_cursor_is_opaque(hub: Hub, transport: str) -> None:
+async def test_cursor_is_sent_back_without_being_compared(hub: Hub, transport: str) -> None:
     # The next ones are lower, and of another series.
     async with Reading(hub, transports=transport) as reading:
         await reading.connected(transport)

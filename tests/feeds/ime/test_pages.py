@@ -9,7 +9,7 @@ from tests.feeds.ime.test_signalr import JSON, _answers, _kinds
 
 
 @given(answer=_answers, kind=_kinds)
-def test_anything_can_be_described(answer: bytes, kind: str) -> None:
+def test_description_of_any_answer_is_printable(answer: bytes, kind: str) -> None:
     assert describe(answer, kind).isprintable()
 
 

@@ -16,13 +16,13 @@ from ime_live.errors import SettingsError
 from ime_live.feeds.ime.polling import LARGEST, PATHS, BoardPoller
 from ime_live.feeds.ime.signalr import MAX_SECONDS
 from ime_live.settings import SignalRHubSettings
-from tests.feeds.ime.frames import row
 from tests.feeds.ime.proxy import Proxy
-from tests.feeds.ime.refusals import HTML
-from tests.feeds.ime.server import PATIENCE, LoopbackServer
-from tests.feeds.ime.wire import Exchange, Request
 from tests.support.board_frames import read_frame
+from tests.support.boards import row
 from tests.support.clock import FakeClock
+from tests.support.signalr.refusals import HTML
+from tests.support.signalr.server import PATIENCE, LoopbackServer
+from tests.support.signalr.wire import Exchange, Request
 
 FUTURES, OPTIONS, CDC = "Future/LiveMarket", "Option/LiveMarket", "CDC/CDCLiveMarket"
 RECEIPTS = "updateGavahiMarketsInfo"

@@ -1,4 +1,4 @@
-"""SignalR: what answers and frames say; of garbage, what is wrong."""
+"""SignalR: answers and frames that are read, and the faults that malformed ones have."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class TestNegotiation:
         said = read_negotiation(negotiated(KeepAliveTimeout="20", TryWebSockets="true"), JSON)
         assert (said.keep_alive_timeout, said.try_web_sockets) == (20.0, True)
 
-    def test_times_stay_within_reason(self) -> None:
+    def test_negotiated_times_are_limited(self) -> None:
         said = read_negotiation(
             negotiated(DisconnectTimeout=1e12, LongPollDelay=-1, TransportConnectTimeout=0), JSON
         )
@@ -183,7 +183,7 @@ class TestEnvelope:
     def test_frame_has_messages_cursor_and_flags(self, frame: str, envelope: Envelope) -> None:
         assert read_envelope(frame.encode()) == envelope
 
-    def test_delay_stays_within_reason(self) -> None:
+    def test_delay_of_a_frame_is_limited(self) -> None:
         assert read_envelope(b'{"L":1e15}').delay == MAX_SECONDS
         assert read_envelope(b'{"L":-5}').delay == 0
 

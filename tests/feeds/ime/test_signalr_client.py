@@ -8,10 +8,10 @@ from structlog.typing import EventDict
 
 from ime_live.errors import SettingsError
 from ime_live.feeds.ime.signalr_client import SignalRClient
-from tests.feeds.ime.frames import future
 from tests.feeds.ime.reading import Reading, settings
-from tests.feeds.ime.refusals import Refusal
-from tests.feeds.ime.signalr_hub import Hub
+from tests.support.boards import future
+from tests.support.signalr.hub import Hub
+from tests.support.signalr.refusals import Refusal
 
 SAID = {
     Refusal.FORBIDDEN: "403",

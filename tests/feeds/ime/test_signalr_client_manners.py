@@ -1,4 +1,4 @@
-"""The client of the SignalR hub as a guest: who it is, by what way, how often, and its end."""
+"""The client of the SignalR hub: User-Agent, proxies, certificates, abort and back-off."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 
 from ime_live.feeds.ime.responses import date_of
 from ime_live.feeds.ime.signalr_client import SignalRClient
-from tests.feeds.ime.certificate import certificate
-from tests.feeds.ime.checks import TRANSPORTS
-from tests.feeds.ime.frames import future
 from tests.feeds.ime.proxy import Proxy
 from tests.feeds.ime.reading import NEVER, Reading, settings
-from tests.feeds.ime.refusals import Refusal
-from tests.feeds.ime.signalr_hub import Hub
+from tests.support.boards import future
+from tests.support.signalr.checks import TRANSPORTS
+from tests.support.signalr.hub import Hub
+from tests.support.signalr.refusals import Refusal
+from tests.support.tls import TlsProxy
 
 
 async def test_client_sends_its_user_agent(hub: Hub) -> None:
@@ -142,7 +142,7 @@ async def test_no_proxy_of_the_environment_excludes_the_hub(
 
 
 async def test_untrusted_certificate_is_named(tmp_path: Path) -> None:
-    context, _ = certificate(tmp_path)
+    context = TlsProxy(tmp_path).context
     async with Hub(tls=context) as hub:
         async with Reading(hub) as reading:
             await reading.until(lambda: "certificate" in reading.error.lower())

@@ -1,56 +1,21 @@
-"""The client of the SignalR hub when it is asked to wait, or sent elsewhere, by SignalR 2.4."""
+"""The client of the SignalR hub when it is asked to wait, or meets what SignalR 2.4 does."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import suppress
-from typing import Any
 
 import pytest
 
 from ime_live.feeds.ime.connection import IDLE_POLLS
 from ime_live.feeds.ime.signalr import MAX_SECONDS
 from ime_live.feeds.ime.signalr_client import SignalRClient
-from tests.feeds.ime.checks import TRANSPORTS
-from tests.feeds.ime.frames import future
-from tests.feeds.ime.reading import NEVER, Reading, settings
-from tests.feeds.ime.refusals import Refusal
-from tests.feeds.ime.signalr_hub import Hub
+from tests.feeds.ime.reading import Reading, Waiting, settings
+from tests.support.boards import future
 from tests.support.clock import SleeplessClock
-
-
-class Waiting(SleeplessClock):
-    """A client that reads, and whose waits take no time until `limit` of them; all are noted."""
-
-    def __init__(self, hub: Hub, limit: int = 3, **more: Any) -> None:  # noqa: ANN401 - any option
-        super().__init__()
-        self.asked: list[int] = []
-        """The requests that had come before each wait."""
-        self._hub = hub
-        self._limit = limit
-        self.client = SignalRClient(settings(hub, **more), clock=self, random=lambda: 0.5)
-
-    async def sleep(self, seconds: float) -> None:
-        await super().sleep(seconds)
-        self.asked.append(len(self._hub.requests))
-        if len(self.waits) >= self._limit:
-            await asyncio.sleep(NEVER)
-
-    async def __aenter__(self) -> Waiting:
-        self._task = asyncio.create_task(self._read())
-        await self._hub.until(lambda: len(self.asked) >= self._limit)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
-
-    async def _read(self) -> None:
-        async for _ in self.client.frames():
-            pass
+from tests.support.signalr.checks import TRANSPORTS
+from tests.support.signalr.hub import Hub
+from tests.support.signalr.refusals import Refusal
 
 
 @pytest.mark.parametrize("how", [Refusal.BUSY, Refusal.TOO_MANY, Refusal.FORBIDDEN])
@@ -75,13 +40,6 @@ async def test_busy_server_is_asked_once_a_try_also_when_it_names_no_time(hub: H
     hub.refuse("negotiate", Refusal.BUSY)
     async with Waiting(hub) as waiting:
         assert waiting.asked == [1, 2, 3]
-
-
-async def test_front_page_is_loaded_once_and_not_with_each_try(hub: Hub) -> None:
-    hub.refuse("negotiate", Refusal.FORBIDDEN)
-    async with Waiting(hub) as waiting:
-        assert waiting.asked == [3, 4, 5]
-        assert [each.path for each in hub.requests].count("/") == 1
 
 
 async def test_refused_start_is_waited_for_and_no_other_transport_tried(hub: Hub) -> None:
@@ -177,65 +135,6 @@ async def test_refused_resumption_is_waited_for(hub: Hub) -> None:
     await frames.aclose()
     assert clock.waits == [7.0]
     assert [len(hub.calls(each)) for each in ("negotiate", "reconnect")] == [1, 2]
-
-
-# SignalR 2.4: RedirectUrl, AccessToken, Error
-
-
-@pytest.fixture
-async def other() -> AsyncIterator[Hub]:
-    """Another hub."""
-    async with Hub() as made:
-        made.negotiation = {"KeepAliveTimeout": 1.0, "TransportConnectTimeout": 10.0}
-        yield made
-        assert made.violations == []
-
-
-@pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_negotiation_redirect_is_followed_with_the_token(
-    hub: Hub, other: Hub, transport: str
-) -> None:
-    # That each call carries the token, and none to the first hub does, is checked by the hubs.
-    hub.negotiation = {"RedirectUrl": f"{other.base_url}?tenant=5", "AccessToken": "secret.token"}
-    other.bearer = "secret.token"
-    async with Reading(hub, transports=transport) as reading:
-        await other.until(lambda: other.live == transport and other.reachable)
-        other.push(future(1))
-        await reading.reads(1)
-        other.cut()
-        other.push(future(2))
-        await reading.reads(1, 2)
-        other.abort()  # so that it negotiates again, and at the first hub
-        await other.until(lambda: len(hub.calls("negotiate")) == 2)
-    assert len(hub.requests) == len(hub.calls("negotiate"))
-    assert {each.query.get("tenant") for each in other.requests} == {"5"}
-
-
-async def test_circular_redirect_is_named(hub: Hub) -> None:
-    hub.negotiation = {"RedirectUrl": hub.base_url}
-    async with Waiting(hub, limit=1) as waiting:
-        assert waiting.client.connection_state.error == "negotiate: redirected more than 10 times"
-
-
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
-        ({"Error": "not today"}, "negotiate: the SignalR hub refuses: not today"),
-        (
-            {"RedirectUrl": "ftp://x/"},
-            "negotiate: RedirectUrl must be an http or https URL with a host, got 'ftp://x/'",
-        ),
-        (
-            {"RedirectUrl": "/", "AccessToken": "a\r\nb"},
-            "negotiate: AccessToken has characters that a header cannot have",
-        ),
-    ],
-)
-async def test_refusal_of_negotiate_is_said(hub: Hub, answer: dict[str, str], reason: str) -> None:
-    hub.negotiation = answer
-    async with Waiting(hub, limit=1) as waiting:
-        assert waiting.client.connection_state.error == reason
-        assert waiting.asked == [1]
 
 
 # Behaviour of a real server of SignalR 2.4.3

@@ -19,10 +19,10 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_websocket
 
-from tests.feeds.ime.frames import future, numbers
 from tests.feeds.ime.proxy import Proxy
-from tests.feeds.ime.refusals import Refusal
-from tests.feeds.ime.signalr_hub import ROOT, Hub
+from tests.support.boards import future, numbers
+from tests.support.signalr.hub import ROOT, Hub
+from tests.support.signalr.refusals import Refusal
 
 DATA = quote('[{"name":"marketshub"}]', safe="")
 AGENT = {"User-Agent": "ime-live/0"}
@@ -245,7 +245,7 @@ async def test_hub_replays_frames_as_a_process(tmp_path: Path) -> None:
     recording = tmp_path / "frames.ndjson"
     recording.write_text('{"C":"x","M":[{"H":"marketsHub","M":"updateMarketsInfo","A":[[]]}]}\n')
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.feeds.ime.signalr_hub", "--port", "0", "--pace", "0.02"),
+        *(sys.executable, "-m", "tests.support.signalr.hub", "--port", "0", "--pace", "0.02"),
         *("--frames", str(recording), "--transports", "longPolling"),
         stdout=asyncio.subprocess.PIPE,
     )

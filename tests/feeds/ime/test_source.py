@@ -14,11 +14,11 @@ from ime_live.feeds.ime.frame_source import ConnectionState
 from ime_live.feeds.ime.polling import PATHS
 from ime_live.feeds.ime.source import POLLED_AFTER, ExchangeSource
 from ime_live.settings import SignalRHubSettings
-from tests.feeds.ime.frames import future, numbers, row
 from tests.feeds.ime.reading import settings
-from tests.feeds.ime.refusals import Refusal
-from tests.feeds.ime.signalr_hub import Hub
+from tests.support.boards import future, numbers, row
 from tests.support.clock import FakeClock
+from tests.support.signalr.hub import Hub
+from tests.support.signalr.refusals import Refusal
 
 AWAY = ConnectionState(error="nobody there")
 THERE = ConnectionState(source="webSockets")
@@ -360,7 +360,7 @@ class Exchange:
 
     @property
     def numbers(self) -> list[int]:
-        """Of the futures' boards, see `frames.future`."""
+        """The numbers of the boards of futures, see `boards.future`."""
         futures = (each for each in self.frames if b'"updateFutureMarketsInfo"' in each)
         return [number for frame in futures for number in numbers(frame)]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.feeds.ime.checks import TRANSPORTS
-from tests.feeds.ime.frames import future
 from tests.feeds.ime.reading import Reading
-from tests.feeds.ime.refusals import Refusal
-from tests.feeds.ime.signalr_hub import Hub
+from tests.support.boards import future
+from tests.support.signalr.checks import TRANSPORTS
+from tests.support.signalr.hub import Hub
+from tests.support.signalr.refusals import Refusal
 
 WAYS = tuple(Refusal)
 
@@ -32,7 +32,7 @@ async def test_each_transport_works_alone(hub: Hub, transport: str) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_frame_is_given_out_as_it_came(hub: Hub, transport: str) -> None:
+async def test_frame_is_passed_on_byte_for_byte(hub: Hub, transport: str) -> None:
     # An id above 2^53; letters, and a line separator that ends no line of an event stream.
     row = '{"ID":98765432109876543,"n":"يک \u2028 ك","x":1.50}'
     whole = f'{{"H":"marketsHub","M":"updateX","A":[[{row}]]}}'.encode()
@@ -45,7 +45,7 @@ async def test_frame_is_given_out_as_it_came(hub: Hub, transport: str) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_frame_may_be_large(hub: Hub, transport: str) -> None:
+async def test_frame_of_several_megabytes_is_received(hub: Hub, transport: str) -> None:
     # 500 contracts in one board are 1.1 MB; the library's own limits are lower.
     messages = [message for number in range(1500) for message in future(number)]
     async with Reading(hub, transports=transport) as reading:

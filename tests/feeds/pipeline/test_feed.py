@@ -28,7 +28,7 @@ from ime_live.settings import HoursSettings
 from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import LeaseState
 from ime_live.timezones import TEHRAN, zone_of
-from tests.feeds.ime.frames import board, row
+from tests.support.boards import board, row
 
 FUTURES, RECEIPTS = "updateFutureMarketsInfo", "updateGavahiMarketsInfo"
 CLOCK = "updateFutureDateTime"
@@ -249,7 +249,7 @@ async def test_day_of_the_machine_is_used_until_the_exchange_sends_one() -> None
     assert ran.dates == ["2026-11-25T13:25:51"]
 
 
-async def test_older_stamp_does_not_take_the_day_back() -> None:
+async def test_older_timestamp_does_not_set_the_day_back() -> None:
     exchange = Exchange()
     ran = await run(
         exchange,
@@ -370,7 +370,7 @@ async def test_holiday_is_no_alarm() -> None:
     assert (await run(exchange, *script, hours="sat-wed 11:45-17:00")).status.state is (
         FeedState.CLOSED
     )
-    # Nor is it one if nobody has said that it is a holiday: boards come, and stand still.
+    # A holiday that is not configured raises no alarm either: boards come and do not change.
     exchange = Exchange()
     exchange.now = datetime.fromisoformat("2026-11-27T13:26:10")
     status = (await run(exchange, *script)).status
@@ -395,7 +395,7 @@ async def test_late_board_is_refused_counted_and_logged_once() -> None:
     assert (line["pushed_at"], line["newest"]) == ("2026-11-25T13:25:55", "2026-11-25T13:26:05")
 
 
-async def test_stamp_far_in_the_future_does_not_block_its_contract() -> None:
+async def test_timestamp_far_in_the_future_does_not_block_its_contract() -> None:
     exchange = Exchange()
     ran = await run(
         exchange,

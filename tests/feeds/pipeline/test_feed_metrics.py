@@ -13,8 +13,8 @@ from ime_live.feeds.pipeline.feed import Feed
 from ime_live.feeds.pipeline.feed_metrics import FeedMetrics
 from ime_live.feeds.pipeline.fenced import FencedWriter
 from ime_live.feeds.pipeline.registrar import Registrar
-from tests.feeds.ime.frames import board, row
 from tests.feeds.pipeline.test_feed import FUTURES, Exchange, Ran, frame, receipts, run
+from tests.support.boards import board, row
 
 
 def metrics_of(feed: Feed) -> FeedMetrics:

@@ -199,7 +199,7 @@ def come(health: FeedHealth, pushed: float, at: float, board: str = FUTURES) -> 
 
 def test_lag_is_the_delay_of_a_board_after_its_timestamp(measuring: FeedHealth) -> None:
     assert measuring.status(START).lag is None
-    assert come(measuring, 1.0, 1.5) is None  # nobody knows how long it had been standing there
+    assert come(measuring, 1.0, 1.5) is None  # it is unknown for how long the board had not changed
     assert come(measuring, 2.0, 2.75) == 0.75
     assert come(measuring, 3.0, 7.0) == 4.0
     assert come(measuring, 8.0, 7.9) == 0.0  # within the accuracy of clocks
@@ -218,7 +218,7 @@ def test_boards_beyond_max_lag_are_stale(measuring: FeedHealth) -> None:
     assert measuring.status(START + 97 * SECOND).state is FeedState.LIVE
 
 
-def test_lag_is_of_the_newest_stamp_of_all_boards(measuring: FeedHealth) -> None:
+def test_lag_is_that_of_the_newest_timestamp_of_all_boards(measuring: FeedHealth) -> None:
     come(measuring, 0, 0)
     come(measuring, 0, 0, OPTIONS)
     assert come(measuring, 20, 20.5) == 0.5

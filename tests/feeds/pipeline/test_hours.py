@@ -150,7 +150,7 @@ class TestSessions:
         moment = at("2026-11-25T12:00")
         assert not hours(holidays="1405-09-04").in_session(FUTURES, moment)
 
-    def test_each_market_has_its_own(self) -> None:
+    def test_each_market_has_its_own_hours(self) -> None:
         mine = hours(hours_options="sat-wed 09:00-10:00")
         moment = at("2026-11-25T09:30")
         assert mine.in_session(Market.OPTION, moment)
@@ -165,11 +165,11 @@ class TestSessions:
         assert mine.next_change(FUTURES, at("2026-11-26T15:00")) == at("2026-11-28T11:45")
         assert hours("").next_change(FUTURES, opening) is None
 
-    def test_sessions_that_touch_are_one(self) -> None:
+    def test_adjacent_sessions_are_one_session(self) -> None:
         mine = hours("wed 10:00-12:00 12:00-14:00")
         assert mine.next_change(FUTURES, at("2026-11-25T10:30")) == at("2026-11-25T14:00")
 
-    def test_start_of_the_session_is_known(self) -> None:
+    def test_session_began_is_the_start_of_the_present_session(self) -> None:
         mine = hours("wed 10:00-12:00 12:00-14:00 15:00-24:00, thu 00:00-02:00")
         assert mine.session_start(FUTURES, at("2026-11-25T10:00")) == at("2026-11-25T10:00")
         assert mine.session_start(FUTURES, at("2026-11-25T13:00")) == at("2026-11-25T10:00")
@@ -177,7 +177,7 @@ class TestSessions:
         assert mine.session_start(FUTURES, at("2026-11-26T01:59")) == at("2026-11-25T15:00")
         assert mine.next_change(FUTURES, at("2026-11-25T15:00")) == at("2026-11-26T02:00")
 
-    def test_long_holidays_end(self) -> None:
+    def test_next_change_after_long_holidays_is_found(self) -> None:
         mine = hours(holidays="2026-11-24..2027-11-23")
         assert mine.next_change(FUTURES, at("2026-11-24T12:00")) == at("2027-11-24T11:45")
 

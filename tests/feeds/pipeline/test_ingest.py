@@ -15,10 +15,9 @@ from ime_live.feeds.boards.newest import DELISTED_AFTER
 from ime_live.feeds.pipeline.ingest import FrameRefusal, Ingest
 from ime_live.market import Payload
 from ime_live.publisher import PublishResult
+from tests.support import boards
 from tests.support.board_frames import read_frame
-from tests.support.paths import ROWS
 
-ROW = json.loads((ROWS / "future.json").read_text())
 BOARD = "updateFutureMarketsInfo"
 
 
@@ -27,7 +26,8 @@ def frame(*rows: Any) -> bytes:  # noqa: ANN401 - any JSON
 
 
 def row(contract_id: int = 901, name: str | None = None, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
-    return {**ROW, "ContractID": contract_id, "ContractCode": name or f"X{contract_id}", **fields}
+    own = {"ContractID": contract_id, "ContractCode": name or f"X{contract_id}"}
+    return boards.row("future", **{**own, **fields})
 
 
 class Passed:
@@ -83,7 +83,9 @@ async def test_changes_are_published_in_one_call_per_frame(ingest: Ingest, passe
     assert ingest.totals.unchanged == 2
 
 
-async def test_stamp_of_the_whole_board_is_no_change(ingest: Ingest, passed: Passed) -> None:
+async def test_timestamp_of_the_whole_board_is_no_change_of_a_contract(
+    ingest: Ingest, passed: Passed
+) -> None:
     await take(ingest, row(1))
     await take(ingest, row(1, LastUpdate="2023-07-31T15:59:59"))
 

@@ -1,4 +1,4 @@
-"""The leader, with a real store: what it writes when it comes to lead, and what heals."""
+"""The leader, with a real store: its first writes, and repairs of a store that lost data."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import Lease
 from ime_live.store.store import Store
-from tests.feeds.ime.frames import board, row
 from tests.support.board_frames import read_frame
+from tests.support.boards import board, row
 from tests.support.clock import FakeClock
 
 FUTURES = "updateFutureMarketsInfo"
@@ -210,7 +210,7 @@ async def test_new_leader_does_not_go_back_behind_stored_states(
     assert await prices(store) == {"1": 3, "2": 3, "3": 3}
 
 
-async def test_stored_stamp_moves_while_states_stand_still(
+async def test_stored_timestamp_moves_while_states_do_not_change(
     one: One, redis: Redis, store: Store
 ) -> None:
     await one.lead()
@@ -223,7 +223,7 @@ async def test_stored_stamp_moves_while_states_stand_still(
 # Recovery
 
 
-async def test_states_that_others_have_replaced_come_back(
+async def test_leader_restores_states_that_others_have_replaced(
     one: One, store: Store, redis: Redis, valkey: EmbeddedValkey
 ) -> None:
     await one.lead()
@@ -241,7 +241,7 @@ async def test_states_that_others_have_replaced_come_back(
     assert line["contracts"] == 1
 
 
-async def test_contracts_that_others_have_changed_come_back(one: One, store: Store) -> None:
+async def test_leader_restores_contracts_that_others_have_changed(one: One, store: Store) -> None:
     await one.lead()
     await one.come(1.0, 1.0)
     before = await store.contracts()
@@ -301,7 +301,7 @@ async def test_everything_is_confirmed_again_a_little_after_a_failover(
     await one.leader.write()
     after = await confirmed()
     assert all(new > old for new, old in zip(after, before, strict=True))
-    # Once, and by shares from then on.
+    # Once at first, and later a share of them at a time.
     one.clock.now += SETTLED_AFTER + 1
     await one.leader.write()
     assert await confirmed() == after

@@ -37,7 +37,7 @@ class MovedClock(FakeClock):
         super().__init__(now)
 
     def set(self, text: str) -> None:
-        """To a moment of Tehran's clock."""
+        """Set the clock to a time in Tehran."""
         self.now = datetime.fromisoformat(text).replace(tzinfo=TEHRAN).timestamp()
 
 
@@ -188,7 +188,7 @@ def test_file_that_was_cut_anywhere_gives_its_whole_lines(tmp_path: Path, name: 
         assert read == frames[: len(read)]
         assert len(read) >= sum(end <= size for end in ends_of_lines)
         assert ends in ([], [len(read)])
-        if not ends:  # and nobody could know
+        if not ends:  # which cannot be detected
             assert size == 0 or not name.endswith(".gz")
             assert size in {0, *ends_of_lines, *(end - 1 for end in ends_of_lines)}
 

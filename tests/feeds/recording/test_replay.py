@@ -18,8 +18,9 @@ from ime_live.feeds.pipeline.ingest import Totals
 from ime_live.feeds.recording.replay import pace, replay
 from ime_live.market import Payload
 from ime_live.publisher import Publisher, PublishResult
+from tests.support.boards import row
 from tests.support.clock import SleeplessClock
-from tests.support.paths import CAPTURE, ROWS
+from tests.support.paths import CAPTURE
 
 
 class Store:
@@ -63,14 +64,8 @@ class Store:
 
 
 def future(contract_id: int = 901, at: str = "13:20:11.257", **changes: object) -> dict[str, Any]:
-    row: dict[str, Any] = json.loads((ROWS / "future.json").read_text(encoding="utf-8"))
     own = {"ContractID": contract_id, "ContractCode": f"SAFMO{contract_id}"}
-    return row | own | {"LastUpdate": f"2023-08-01T{at}"} | changes
-
-
-def receipt(**changes: object) -> dict[str, Any]:
-    row: dict[str, Any] = json.loads((ROWS / "receipt.json").read_text(encoding="utf-8"))
-    return row | changes
+    return row("future", **{**own, "LastUpdate": f"2023-08-01T{at}", **changes})
 
 
 def futures(*rows: dict[str, Any]) -> str:
@@ -213,7 +208,10 @@ async def test_replay_loop_continues_until_cancelled(tmp_path: Path) -> None:
 
 async def test_receipts_take_the_day_of_the_frames_before_them(tmp_path: Path) -> None:
     file = recording(
-        tmp_path / "day.ndjson", receipts(receipt()), futures(future()), receipts(receipt())
+        tmp_path / "day.ndjson",
+        receipts(row("receipt")),
+        futures(future()),
+        receipts(row("receipt")),
     )
     store = Store()
     totals = await store.replay(file)
@@ -232,7 +230,7 @@ async def test_receipts_take_the_day_of_the_frames_before_them(tmp_path: Path) -
 
 async def test_day_does_not_carry_over_to_the_next_file(tmp_path: Path) -> None:
     first = recording(tmp_path / "1.ndjson", futures(future()))
-    second = recording(tmp_path / "2.ndjson", receipts(receipt()))
+    second = recording(tmp_path / "2.ndjson", receipts(row("receipt")))
     store = Store()
     assert (await store.replay(first, second)).refused == 1
 
@@ -240,7 +238,7 @@ async def test_day_does_not_carry_over_to_the_next_file(tmp_path: Path) -> None:
 async def test_funds_are_replayed_unless_left_out(tmp_path: Path) -> None:
     file = recording(
         tmp_path / "funds.ndjson",
-        receipts(receipt()).replace("updateGavahi", "updateSandoq"),
+        receipts(row("receipt")).replace("updateGavahi", "updateSandoq"),
     )
     day = date(2023, 8, 1)
     assert (await Store().replay(file, day=day)).rows == 1

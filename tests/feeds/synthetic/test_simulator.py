@@ -14,15 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ime_live.contracts import Market, days_left, read_contract
-from ime_live.feeds.boards.underlyings import UNDERLYINGS
+from ime_live.contracts import Market, days_left
 from ime_live.feeds.synthetic import simulator
-from ime_live.feeds.synthetic.instrument import CALL, MIN_DAYS, PUT, option_price
+from ime_live.feeds.synthetic.instrument import MIN_DAYS
 from ime_live.feeds.synthetic.instruments import INSTRUMENTS
 from ime_live.feeds.synthetic.simulator import SyntheticMarket
 from ime_live.market import Payload
 from ime_live.market_json import read_payload
-from ime_live.registry import Registry
 from tests.support.marks import thorough
 
 TEHRAN = ZoneInfo("Asia/Tehran")
@@ -301,44 +299,6 @@ def test_options_follow_their_underlying() -> None:
     assert max(map(abs, gaps_seen)) < 4_000
 
 
-@given(forward=st.floats(1e3, 1e9), strike=st.floats(1e3, 1e9), deviation=st.floats(0.01, 0.5))
-def test_option_is_worth_its_intrinsic_and_some_time_value(
-    forward: float, strike: float, deviation: float
-) -> None:
-    spread = forward * deviation
-    call = option_price(CALL, forward, strike, spread)
-    put = option_price(PUT, forward, strike, spread)
-    slack = 1e-9 * (forward + strike)
-    assert call >= max(0.0, forward - strike) - slack
-    assert put >= max(0.0, strike - forward) - slack
-    assert call - put == pytest.approx(forward - strike, abs=slack)
-    assert option_price(CALL, forward * 1.01, strike, spread) >= call - slack
-    assert option_price(CALL, forward, strike, spread * 1.1) >= call - slack
-
-
-def test_contracts_can_be_registered() -> None:
-    contracts = SyntheticMarket(1, NOON).contracts
-    registry = Registry(contracts)
-    assert len(registry) == len(contracts) >= 42
-    assert [(c.contract_name, c.contract_id) for c in contracts[:2]] == [
-        ("ContractA", "12345"),
-        ("ContractB", "67890"),
-    ]
-    assert {c.market for c in contracts} == set(Market)
-    assert registry.by_name("سکه۰۳۱۲پ۰۱").market is Market.DEPOSIT_CERTIFICATE
-    assert registry.by_name("CD1GOB0001").contract_name == "GoldBar"
-    for contract in contracts:
-        assert contract.title
-        assert contract.contract_id.isdigit()
-        assert read_contract(contract.to_json()) == contract
-        if contract.market is Market.OPTION:
-            assert contract.option_type in {CALL, PUT}
-            assert contract.strike_price
-            assert (contract.option_type == CALL) == ("C" in contract.contract_name[6:])
-        if contract.market in {Market.FUTURES, Market.OPTION}:
-            assert contract.csize
-
-
 @settings(deadline=None)
 @given(start=moments)
 def test_contracts_of_the_synthetic_market_never_expire(start: datetime) -> None:
@@ -366,40 +326,6 @@ def test_contract_that_would_expire_is_put_off_on_a_new_day() -> None:
         assert min(left for left in lefts if left is not None) >= MIN_DAYS
     assert market.contracts != before
     assert [c.contract_id for c in market.contracts] == [c.contract_id for c in before]
-
-
-def test_options_have_an_underlying_that_trades() -> None:
-    states = dict(SyntheticMarket(1, NOON).states())
-    options = [each for each in INSTRUMENTS if each.contract.market is Market.OPTION]
-    assert options
-    for each in options:
-        option = each.contract
-        assert option.underlying_id
-        assert option.underlying_name == UNDERLYINGS[option.underlying_id]
-        assert option.underlying_title
-        # One of the contracts that cost what the underlying does; the strikes are around it.
-        [spot] = [
-            other.contract.contract_id
-            for other in INSTRUMENTS
-            if other.underlying is each.underlying
-            and other.contract.market in {Market.DEPOSIT_CERTIFICATE, Market.FUND}
-        ]
-        price = states[spot].aggregate.last_price
-        assert 0.75 < price / (option.strike_price or 0) < 1.25
-
-
-def test_market_has_a_whole_option_chain() -> None:
-    registry = Registry(SyntheticMarket(1, NOON).contracts)
-    for underlying, name in (("GC", "سكه طلا"), ("KA", "کهربا")):
-        chain = [c for c in registry.of_underlying(underlying) if c.market is Market.OPTION]
-        assert chain == [c for c in registry.of_underlying(name) if c.market is Market.OPTION]
-        sides = {(c.expiration_date, c.strike_price, c.option_type) for c in chain}
-        assert len(sides) == len(chain)
-        assert {(day, strike) for day, strike, _ in sides} == {
-            (day, strike) for day, strike, side in sides if side == CALL
-        }
-    expirations = {c.expiration_date for c in registry.of_underlying("KA") if c.strike_price}
-    assert len(expirations) == 2
 
 
 def test_states_are_of_every_contract_at_the_start() -> None:

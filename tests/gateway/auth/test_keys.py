@@ -1,4 +1,4 @@
-"""Where keys come from: the settings, and what is said when they are wrong."""
+"""Keys from the settings: secrets, files and URLs, and errors of wrong ones."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ from ime_live.gateway.auth.identity import ANONYMOUS, Identity
 from ime_live.gateway.auth.keys import Keyring, authenticator_from, keyring_from
 from ime_live.settings import AuthMode, AuthSettings
 from tests.support.clock import FakeClock
-from tests.support.token_keys import EC_KEY, ED_KEY, RSA_KEY
+from tests.support.token_keys import EC_KEY, ED_KEY, RSA_KEY, SECRET
 
 NOW = 1_780_000_000.0
-SECRET = "a secret of the tests, 32 bytes and more"
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -163,7 +162,7 @@ class TestPemFile:
         path = write(content)
 
         assert wrong(jwt_public_key=path) == (
-            f"--jwt-public-key {path}: expected a public key in PEM form"
+            f"--jwt-public-key {path}: expected a public key in PEM form, got something else"
         )
 
     @pytest.mark.parametrize(
@@ -272,7 +271,7 @@ class TestSeveralSources:
     async def test_sources_without_a_url_cannot_refresh(self) -> None:
         keyring = Keyring()
         await keyring.start()
-        assert not await keyring.learn("RS256", "new")
+        assert not await keyring.load_key("RS256", "new")
         await keyring.aclose()
 
 

@@ -61,7 +61,7 @@ def test_token_is_refused_by_its_id() -> None:
 
 def test_revocation_that_the_store_has_lost_stays_until_it_is_over() -> None:
     changes = []
-    revocations = Revocations(changed=lambda: changes.append(1))
+    revocations = Revocations(on_change=lambda: changes.append(1))
     revocations.merge(stored(by_subject()), NOW)
     assert revocations.merge({}, NOW + 1) == [by_subject()]
     assert is_refused(revocations, token())

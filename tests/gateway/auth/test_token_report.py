@@ -20,10 +20,10 @@ from ime_live.gateway.auth.signed_token import Key
 from ime_live.gateway.auth.token_report import Signature, TokenReport, inspect_token
 from ime_live.gateway.auth.tokens import create_token
 from tests.support.clock import FakeClock
+from tests.support.token_keys import SECRET
 
 NOW = 1_780_000_000.5
 DAY = 86_400
-SECRET = "a secret of the tests, 32 bytes and more"
 KEY = Key(SECRET.encode())
 OTHER_KEY = Key(b"another secret, also of 32 bytes or more")
 EC_KEY = ec.generate_private_key(ec.SECP256R1())

@@ -16,10 +16,10 @@ from ime_live.gateway.auth.signed_token import Key
 from ime_live.gateway.auth.tokens import create_token, revocation_of
 from ime_live.store.revocation import MAX_TIME, read_revocation
 from tests.support.clock import FakeClock
+from tests.support.token_keys import SECRET
 
 NOW = 1_780_000_000.5
 DAY = 86_400
-SECRET = "a secret of the tests, 32 bytes and more"
 KEY = Key(SECRET.encode())
 
 

@@ -16,9 +16,9 @@ from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.auth.signed_token import Key, SignedToken
 from ime_live.gateway.auth.verified_tokens import MAX_LENGTH, VerifiedTokens
 from tests.support.clock import GivenClock
+from tests.support.token_keys import SECRET
 
 NOW = 1_780_000_000.0
-SECRET = "a secret of the tests, 32 bytes and more"
 KEY = Key(SECRET.encode())
 OTHER = Key(b"another secret of the tests, 32 bytes and more")
 IDENTITY = Identity("desk-7", NOW + 60, None, NOW - 60)
@@ -38,7 +38,7 @@ class Keys:
 
     async def aclose(self) -> None: ...
 
-    async def learn(self, algorithm: str, kid: str | None) -> bool:
+    async def load_key(self, algorithm: str, kid: str | None) -> bool:
         del algorithm, kid
         return False
 

@@ -16,7 +16,7 @@ LIMIT = 2_000
 
 
 def status_of(data: bytes) -> int:
-    """With what the only request in ``data`` is refused; 200 if it is not."""
+    """The status by which the only request in ``data`` is refused; 200 if it is accepted."""
     heads, status = requests_in([data])
     return status or (200 if heads else 0)
 
@@ -45,9 +45,9 @@ def test_rest_behind_a_request_is_left_as_it_came() -> None:
     reader = RequestReader(LIMIT)
     reader.feed(get(HOST) + b"\x8a\x80")
     assert reader.next_request() is not None
-    assert reader.begun
+    assert reader.has_begun
     assert reader.take_rest() == b"\x8a\x80"
-    assert not reader.begun
+    assert not reader.has_begun
 
 
 # Any bytes

@@ -120,7 +120,7 @@ class TestFanOut:
         assert all(writer.prices == [1, 2, 3] for writer in writers)
 
     def test_fan_out_without_descriptor_uses_the_transport(self) -> None:
-        """So is one with TLS, if there ever is one; `fanout.send` takes nothing for it."""
+        """A transport without a descriptor, such as one with TLS, gets nothing by `fanout.send`."""
         world = World(send=fanout.send)
         world.open("1")
         kept: list[bytes] = []

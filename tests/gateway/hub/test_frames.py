@@ -23,7 +23,7 @@ TIMESTAMP = b"2026-05-23T15:10:00.000000"
 
 
 def inflate(frame: bytes, header: int) -> bytes:
-    """As a client does that has just come, RFC 7692, 7.2.2."""
+    """Decompress a frame as a client does that has just connected (RFC 7692, 7.2.2)."""
     return zlib.decompressobj(-wire.WINDOW_BITS).decompress(frame[header:] + b"\x00\x00\xff\xff")
 
 
@@ -59,7 +59,7 @@ def test_compressed_frames_use_no_context_takeover() -> None:
 
 
 def test_compression_stays_within_the_window() -> None:
-    """So a client that asks for the window may take it, and no larger one."""
+    """A client that negotiates this window needs no larger one."""
     text = random.Random(1).randbytes(1500).hex().encode() * 2
     inflater = zlib.decompressobj(-wire.WINDOW_BITS)
     rest, read = wire.compressed_frame(text)[4:] + b"\x00\x00\xff\xff", b""
@@ -99,7 +99,7 @@ def test_utf8_is_not_escaped() -> None:
 
 @given(st.text())
 def test_message_with_any_name_is_json(name: str) -> None:
-    """Also one with quotes, backslashes and control characters."""
+    """Names may have quotes, backslashes and control characters."""
     text = wire.message(wire.envelope_by_name(name), TIMESTAMP, b"{}")
     assert json.loads(text)["contractName"] == name
 

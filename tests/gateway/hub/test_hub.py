@@ -24,7 +24,7 @@ class TestSnapshots:
         assert len(everything.writes) == 1
 
     def test_snapshot_begins_with_the_oldest_state(self, world: World) -> None:
-        """So the newest timestamp that a client has seen is good for `since` at any moment."""
+        """The newest timestamp that a client has seen can be sent as `since` at any moment."""
         for contract_id, age in (("1", 5), ("2", 10), ("3", 1)):
             world.open(contract_id, last=Update(NOW - age, payload(age)))
         client, writer = world.join("1", "2", "3")

@@ -51,7 +51,7 @@ from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
-from ime_live.gateway.hub.subscribers import Subscriber
+from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.upstream import reconciler
 from ime_live.gateway.upstream.reconciler import Reconciler
 from ime_live.gateway.upstream.status_messages import StatusMessages
@@ -455,16 +455,16 @@ class HubMachine(RuleBasedStateMachine):
         self.loop = Loop()
         self.events = Events()
         self.timers = Timers()
+        clock = GivenClock(lambda: self.now, self.timers.monotonic)
         self.table = StateTable(
             zone=UTC,
-            clock=lambda: self.now,
-            monotonic=self.timers.monotonic,
+            clock=clock,
             events=self.events,
         )
         self.hub = Hub(
             self.table,
             send=send,
-            monotonic=self.timers.monotonic,
+            clock=clock,
             call_soon=self.loop.call_soon,
             call_later=self.timers.call_later,
             events=self.events,
@@ -474,7 +474,7 @@ class HubMachine(RuleBasedStateMachine):
             zone=UTC,
             clock=GivenClock(lambda: self.now),
             feed=lambda: None,
-            sent=lambda: None,
+            on_sent=lambda: None,
         )
         self.store = Store(lambda: self.now)
         self.reconciler = Reconciler(
@@ -1182,7 +1182,7 @@ class HubMachine(RuleBasedStateMachine):
 
 TestHub = pytest.mark.timeout(300)(HubMachine.TestCase)
 TestHub.settings = settings(
-    max_examples=5 * settings().max_examples,
+    max_examples=3 * settings().max_examples,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

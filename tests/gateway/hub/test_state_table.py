@@ -134,7 +134,7 @@ class TestLoadingAfterOutage:
         world.tick()
         assert writer.prices == [3]
 
-    def test_lost_updates_arrive_with_another_loading(self, world: World) -> None:
+    def test_load_after_an_outage_sends_the_newer_state(self, world: World) -> None:
         world.open("1")
         _, writer = world.join("1")
         world.states.load("1", Update(NOW - 1, A))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ime_live.gateway.hub.subscribers import Subscriber
+from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.market import Update
 from tests.support.hub_world import NOW, A, B, World, Writer, selection
 

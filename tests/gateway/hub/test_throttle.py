@@ -12,7 +12,7 @@ ONE, TWO = Channel("1", 0), Channel("2", 0)
 
 @pytest.fixture
 def throttle() -> Throttle:
-    """One second; the first contract was sent at 10.0, the second at 10.4."""
+    """A throttle of one second; contracts were sent at 10.0 and 10.4."""
     throttle = Throttle(1.0)
     throttle.close(ONE, 10.0, b"one")
     throttle.close(TWO, 10.4, b"two")

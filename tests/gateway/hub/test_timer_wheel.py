@@ -1,4 +1,4 @@
-"""Timer wheel: who is woken when, and that nothing is kept for those who are not to be woken."""
+"""Timer wheel: subscribers are woken when they are due, and forgotten when they leave."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import pytest
 
 from ime_live.gateway.hub.channel import Channel
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
+from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.hub.subscriber_group import SubscriberGroup
-from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.hub.timer_wheel import TimerWheel
+from tests.support.clock import GivenClock
 from tests.support.hub_world import Writer
 from tests.support.timers import Timers
 
@@ -20,7 +21,7 @@ class World:
         self.timers = Timers()
         self.woken: list[Subscriber] = []
         self.wheel = TimerWheel(
-            monotonic=self.timers.monotonic,
+            clock=GivenClock(monotonic=self.timers.monotonic),
             call_later=self.timers.call_later,
             wake=self.woken.append,
         )
@@ -111,14 +112,14 @@ def test_subscribers_due_together_share_one_timer(world: World) -> None:
 
 @pytest.mark.parametrize("interval", [0.1, 0.3, 0.5, 0.7, 1 / 3, 1 / 7, 2.0])
 def test_woken_subscriber_is_due_at_any_time_of_the_clock(world: World, interval: float) -> None:
-    """At any time of the clock, although seconds do not add up exactly."""
+    """Floating-point seconds do not add up exactly, which must not delay it."""
     client = world.client(interval, ONE)
     assert client.throttle is not None
     for _ in range(300):
         world.sent(client, ONE)
         world.wait(client)
         assert len(world.timers) == 1
-        # Just that call, at the very time that it was asked for.
+        # Exactly one call, at the exact time.
         world.timers.pass_to_next()
         assert world.woken.pop() is client
         world.sent(client)

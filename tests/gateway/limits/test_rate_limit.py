@@ -40,12 +40,12 @@ def test_rate_limit_below_one_per_second_allows_one() -> None:
 def test_request_may_cost_several_tokens() -> None:
     limit = RequestLimit(10)
     assert limit.take("a", 0.0) == 0
-    limit.owe("a", 40)
+    limit.charge("a", 40)
     assert taken(limit, 0.0) == 9
-    limit.owe("a", 1000)  # an answered request counts with any cost
+    limit.charge("a", 1000)  # an answered request counts with any cost
     assert limit.take("a", 100.0) > 0
     assert limit.take("a", 110.0) == 0
-    limit.owe("nobody", 5)
+    limit.charge("nobody", 5)
     assert len(limit) == 1
 
 
@@ -56,7 +56,7 @@ def test_rate_limit_of_zero_allows_everything() -> None:
 
 
 def test_least_recently_used_key_is_evicted() -> None:
-    limit = RequestLimit(1, most=3)
+    limit = RequestLimit(1, max_clients=3)
     for who in ("a", "b", "c"):
         assert taken(limit, 0.0, who=who) == BURST
     limit.take("a", 1.0)

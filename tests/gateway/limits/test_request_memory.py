@@ -14,7 +14,7 @@ def test_large_requests_are_refused_beyond_the_limit() -> None:
     memory.change(LARGE, 0)
     memory.change(LARGE, 0)
     assert memory.change(0, LARGE)
-    assert memory.held == 3 * LARGE
+    assert memory.buffered == 3 * LARGE
 
 
 def test_small_requests_are_taken_beyond_the_limit() -> None:

@@ -31,7 +31,7 @@ def refusal(act: Callable[[], object]) -> tuple[str, int, float]:
     return caught.value.kind, caught.value.status, caught.value.retry_after
 
 
-def test_admit_refuses_more_than_all_with_503() -> None:
+def test_admit_beyond_the_limit_of_all_streams_is_refused_with_503() -> None:
     limits = World(max_connections=2).limits
     first, _ = limits.admit(), limits.admit()
     assert refusal(limits.admit) == ("connections", 503, 2.0)
@@ -51,7 +51,7 @@ def test_admit_refuses_an_address_and_no_other() -> None:
     limits.admit("2001:db8::2")
 
 
-def test_admit_refuses_a_rate_of_handshakes_and_says_when() -> None:
+def test_admit_beyond_the_handshake_rate_is_refused_with_retry_after() -> None:
     world = World(handshake_rate=2)
     for _ in range(10):
         world.limits.admit("203.0.113.7").free()
@@ -83,7 +83,7 @@ def test_claim_after_free_counts_nothing() -> None:
     limits.admit().claim("alice")
 
 
-def test_memory_that_waits_refuses_new_streams() -> None:
+def test_limit_of_unsent_memory_refuses_new_streams() -> None:
     limits = World(max_waiting=100).limits
     slow, fast = limits.admit(), limits.admit()
     slow.wait(60)
@@ -98,7 +98,7 @@ def test_memory_that_waits_refuses_new_streams() -> None:
     assert limits.waiting == 0
 
 
-def test_zero_sets_no_limit() -> None:
+def test_limit_of_zero_sets_no_limit() -> None:
     limits = World(max_address_connections=0, max_waiting=0).limits
     for _ in range(2000):
         permit = limits.admit("203.0.113.7")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ime_live.gateway.limits.usage import OTHERS, Usage, Used
+from ime_live.gateway.limits.usage import OTHERS, SubjectUsage, Usage
 
 
 def test_take_returns_sums_and_starts_at_zero() -> None:
@@ -11,7 +11,7 @@ def test_take_returns_sums_and_starts_at_zero() -> None:
     usage.add("alice", messages=3, size=100)
     usage.add("alice", messages=2, size=50)
     usage.add("bob", connections=1, messages=1)
-    assert dict(usage.take()) == {"alice": Used(1, 5, 150), "bob": Used(1, 1, None)}
+    assert dict(usage.take()) == {"alice": SubjectUsage(1, 5, 150), "bob": SubjectUsage(1, 1, None)}
     assert dict(usage.take()) == {}
 
 

@@ -87,7 +87,7 @@ def test_failed_job_loses_no_other(work: WorkQueue, turns: Turns) -> None:
     assert done == [1]
 
 
-async def test_turn_is_free_of_other_jobs(work: WorkQueue, turns: Turns) -> None:
+async def test_awaited_turn_is_not_shared_with_jobs(work: WorkQueue, turns: Turns) -> None:
     done: list[str] = []
     await work.turn()
     assert not work.run(lambda: done.append("job"))

@@ -43,7 +43,7 @@ def test_unknown_parameter_is_logged_once_per_minute_and_name() -> None:
         | {
             "parameter": "amp;y",
             "call": "search",
-            "hint": "the URL has &amp; in the place of &",
+            "hint": "the URL has &amp; instead of &",
         },
         plain | {"parameter": "x", "call": "stream by name", "repeated": 3},
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -29,10 +30,15 @@ PATHS = {
 CHANNELS = {Endpoint.STREAM_BY_NAME: "ByName", Endpoint.STREAM_BY_ID: "ById"}
 
 
+# The tests only read them.
+openapi_document = functools.cache(openapi.document)
+asyncapi_document = functools.cache(asyncapi.document)
+
+
 def described(endpoint: Endpoint) -> list[dict[str, dict[str, Any]]]:
     """The parameters of an endpoint, by name, wherever a document lists them."""
     if endpoint in PATHS:
-        paths = openapi.document()["paths"]
+        paths = openapi_document()["paths"]
         return [
             {
                 each["name"]: each["schema"] | {"description": each["description"]}
@@ -41,7 +47,7 @@ def described(endpoint: Endpoint) -> list[dict[str, dict[str, Any]]]:
             }
             for path in PATHS[endpoint]
         ]
-    made = asyncapi.document()
+    made = asyncapi_document()
     socket = made["channels"]["websocket" + CHANNELS[endpoint]]["bindings"]["ws"]
     events = made["operations"]["sendEvents" + CHANNELS[endpoint]]["bindings"]["http"]
     return [socket["query"]["properties"], events["query"]["properties"]]
@@ -86,7 +92,7 @@ def test_new_entry_is_read_and_described_without_other_changes(
 ) -> None:
     new = Parameter(
         name="depth",
-        type=Number(least=1, most=3, example=2),
+        type=Number(minimum=1, maximum=3, example=2),
         endpoints=(Endpoint.STREAM_BY_NAME, Endpoint.SEARCH),
         description="Levels of the order book.",
         default=3,
@@ -94,6 +100,8 @@ def test_new_entry_is_read_and_described_without_other_changes(
     monkeypatch.setattr("ime_live.gateway.query.parameters.PARAMETERS", (*PARAMETERS, new))
     tables = {endpoint: query_string._Table(endpoint) for endpoint in Endpoint}
     monkeypatch.setattr(query_string, "_TABLES", tables)
+    monkeypatch.setattr(f"{__name__}.openapi_document", openapi.document)
+    monkeypatch.setattr(f"{__name__}.asyncapi_document", asyncapi.document)
     for endpoint in new.endpoints:
         query = Query(endpoint, "depth=2")
         assert (query["depth"], query.unknown) == (2, ())

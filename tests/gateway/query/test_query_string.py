@@ -68,7 +68,7 @@ def test_wrong_value_is_refused_each_time() -> None:
 
 def test_value_is_read_once() -> None:
     query, numbers = Query(NAMES, "contract_names=A"), count()
-    assert [query.once("a", lambda: next(numbers)) for _ in range(3)] == [0, 0, 0]
+    assert [query.cached("a", lambda: next(numbers)) for _ in range(3)] == [0, 0, 0]
     assert query["contract_names"] is query["contract_names"]
     assert "contract_names" in query
     assert "token" not in query

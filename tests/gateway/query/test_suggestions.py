@@ -1,4 +1,4 @@
-"""Suggestions for contracts that do not exist, and that they tell of nothing hidden."""
+"""Suggestions for unknown contracts, which reveal no hidden contract."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_hidden_contract_is_not_suggested(name: str, by: By) -> None:
 def test_nearest_visible_contract_is_suggested() -> None:
     assert suggest("contractb", "id:12345") == "did you mean ContractA?"
     assert suggest("ContractC", "ContractB") == "did you mean ContractB?"
-    # Nothing is said of an id that exists which is not said of one that does not.
+    # The explanation of a hidden id equals that of an id that does not exist.
     registry = Registry([*CONTRACTS, Contract(contract_id="1", contract_name="12344")])
     assert suggest("12345", "id:1", registry=registry) == suggest(
         "12343", "id:1", registry=registry
@@ -149,7 +149,7 @@ names = st.text("SAFOR01KHab,۰۱سکه ", max_size=9)
 def test_hidden_contracts_change_no_suggestion(
     known: list[str], visible: set[int], name: str, by: By
 ) -> None:
-    """It is the same as if only what may be seen existed."""
+    """Suggestions are the same as in a registry of the visible contracts only."""
     contracts = [Contract(contract_id=str(n), contract_name=each) for n, each in enumerate(known)]
     whole = Registry(contracts, conflicts=[])
     ids = {str(n) for n in visible}
@@ -165,7 +165,7 @@ def test_hidden_contracts_change_no_suggestion(
     def sentence(registry: Registry) -> Suggestion | None:
         return Suggestions().find(by, name, registry, lambda c: c.contract_id in ids)
 
-    # But for one thing: a name that two contracts have is the first one's.
+    # One exception: of two contracts with a name, the first one has it.
     if len({*map(str.casefold, known)}) == len(known):
         assert sentence(whole) == sentence(seen)
 

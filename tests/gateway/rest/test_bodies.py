@@ -21,13 +21,13 @@ from ime_live.gateway.rest.bodies import (
     ResponseStatus,
     Section,
     live_data,
+    response_body,
     static_data,
-    whole_body,
 )
 from ime_live.gateway.rest.static_data import TYPES, static_json
 from ime_live.gateway.upstream.sections import Sections, read_sections
 from ime_live.market import SECTIONS, Payload
-from ime_live.market_json import MAX_STATE_BYTES, read_payload
+from ime_live.market_json import read_payload
 
 TODAY = date(2026, 11, 25)
 MakePayload = Callable[..., dict[str, Any]]
@@ -39,61 +39,6 @@ def contract(number: int, market: Market | None = None) -> Contract:
 
 def stored(payload: Any, **options: Any) -> bytes:  # noqa: ANN401 - any JSON
     return msgspec.json.format(msgspec.json.encode(payload), **options)
-
-
-@pytest.mark.parametrize("indent", [-1, 0, 2])
-def test_section_is_copied_as_it_is_stored(payload: MakePayload, indent: int) -> None:
-    data = stored(payload(Aggregate={"last_price": 1163500.0, "time": "س"}), indent=indent)
-    sections = read_sections(data)
-    assert list(sections) == ["BestLimit", "Aggregate", "AllowedPriceRange", "ContractInfo"]
-    for value in sections.values():
-        assert value in data
-    assert b"1163500.0" in sections["Aggregate"]
-
-
-def test_unknown_keys_are_left_out(payload: MakePayload) -> None:
-    theirs = payload(Aggregate={"theirs": 5}, BestLimit={"4": None})
-    theirs["More"] = {}
-    data = stored(theirs).replace(b'"theirs":5', b'"theirs":"\xff"')  # not even UTF-8
-    assert {k: msgspec.json.decode(v) for k, v in read_sections(data).items()} == payload()
-
-
-@pytest.mark.parametrize(
-    ("data", "said"),
-    [
-        (b"", "truncated"),
-        (b"{}", "BestLimit"),
-        (b"[1]", "object"),
-        (b"\xff\xfe", "invalid"),
-        (b'{"BestLimit":' * 5000, ""),
-    ],
-)
-def test_malformed_payload_is_refused(data: bytes, said: str) -> None:
-    with pytest.raises(PayloadError, match=f"(?i){said}"):
-        read_sections(data)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"Aggregate": {"last_price": "5"}},
-        {"Aggregate": {"time": None}},
-        {"BestLimit": {"1": {"buy_price": None}}},
-        {"ContractInfo": {"open_interest": []}},
-    ],
-)
-def test_field_of_the_wrong_type_is_named(
-    payload: MakePayload, wrong: dict[str, dict[str, Any]]
-) -> None:
-    [(section, fields)] = wrong.items()
-    with pytest.raises(PayloadError, match=rf"\$\.{section}.*{next(iter(fields))}"):
-        read_sections(stored(payload(**wrong)))
-
-
-def test_text_that_is_not_utf_8_is_refused(payload: MakePayload) -> None:
-    data = stored(payload(Aggregate={"time": "xyz"})).replace(b"xyz", b"x\xffz")
-    with pytest.raises(PayloadError):
-        read_sections(data)
 
 
 _numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
@@ -130,7 +75,7 @@ def test_live_data_has_the_section_of_each_contract_or_null(
     found = live_data(section, asked, states, TODAY)
     first, second, third = msgspec.json.decode(found.json).items()
     assert (first[0], second[0], third) == ('an "odd" name\\', "KASH2", ("ندارد", None))
-    assert not found.whole
+    assert not found.is_complete
     if section is Section.OVERVIEW:
         assert first[1] == msgspec.json.decode(static_json(with_state, TODAY)) | payload()
         nothing = dict.fromkeys(SECTIONS)
@@ -139,15 +84,7 @@ def test_live_data_has_the_section_of_each_contract_or_null(
     else:
         assert first[1] == payload()[KEYS[section]]
         assert second[1] is None
-    assert live_data(section, {"A": with_state}, states, TODAY).whole
-
-
-@pytest.mark.parametrize("size", [MAX_STATE_BYTES + 1, 5_000_000])
-def test_stored_data_that_is_too_long_is_refused_undecoded(payload: MakePayload, size: int) -> None:
-    data = stored(payload())
-    assert read_sections(data + b" " * (MAX_STATE_BYTES - len(data)))
-    with pytest.raises(PayloadError, match=f"at most 65536 bytes of JSON, got {size}"):
-        read_sections(data + b" " * (size - len(data)))
+    assert live_data(section, {"A": with_state}, states, TODAY).is_complete
 
 
 def test_contracts_that_cannot_be_read_are_null_and_named(payload: MakePayload) -> None:
@@ -159,7 +96,7 @@ def test_contracts_that_cannot_be_read_are_null_and_named(payload: MakePayload) 
     for section in Section:
         found = live_data(section, asked, states, TODAY)
         assert found.unreadable == ('the "odd" %s',)
-        status = msgspec.json.decode(whole_body(found, 5))["Status"]
+        status = msgspec.json.decode(response_body(found, 5))["Status"]
         assert (status["State"], status["StatusCode"], status["ServerTimeStamp"]) == (True, 200, 5)
         english, persian = status["Description"]["en"], status["Description"]["fa"]
         assert 'the market data of the "odd" %s cannot be read' in english
@@ -186,13 +123,13 @@ def test_static_data_keeps_its_order() -> None:
     found = static_data([contract(2), None, contract(1), contract(2)], TODAY)
     ids = [each and each["contractId"] for each in msgspec.json.decode(found.json)]
     assert ids == ["2", None, "1", "2"]
-    assert not found.whole
+    assert not found.is_complete
     assert static_data([], TODAY) == Data(b"[]")
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_whole_response_body_to_the_letter(whole: bool) -> None:
-    found = msgspec.json.decode(whole_body(Data(b'{"A":null}', whole), 1732123456.789))
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_whole_response_body_to_the_letter(is_complete: bool) -> None:
+    found = msgspec.json.decode(response_body(Data(b'{"A":null}', is_complete), 1732123456.789))
     assert list(found) == ["Data", "Status"]
     assert found["Data"] == {"A": None}
     status = msgspec.convert(found["Status"], ResponseStatus)
@@ -206,18 +143,22 @@ def test_whole_response_body_to_the_letter(whole: bool) -> None:
     ]
     assert (status.state, status.code, status.time) == (True, 200, 1732123456.789)
     assert isinstance(
-        msgspec.json.decode(whole_body(Data(b"[]"), 5))["Status"]["ServerTimeStamp"], float
+        msgspec.json.decode(response_body(Data(b"[]"), 5))["Status"]["ServerTimeStamp"], float
     )
-    assert ("null" in status.description.en) is not whole
-    assert ("null" in status.description.fa) is not whole
+    assert ("null" in status.description.en) is not is_complete
+    assert ("null" in status.description.fa) is not is_complete
 
 
 @pytest.mark.parametrize("name", ["XYZ", "100 % 0.125", '"%s"', "سکه"])
 def test_remark_is_part_of_the_description(name: str) -> None:
-    data = Data(b'{"A":null}', whole=False, remark=Description(f"؟ {name}", f"unknown: {name}"))
-    found = msgspec.json.decode(whole_body(data, 1732123456.789))["Status"]
+    data = Data(
+        b'{"A":null}', is_complete=False, remark=Description(f"؟ {name}", f"unknown: {name}")
+    )
+    found = msgspec.json.decode(response_body(data, 1732123456.789))["Status"]
     assert found["ServerTimeStamp"] == 1732123456.789
-    plain = msgspec.json.decode(whole_body(Data(b"[]", whole=False), 5))["Status"]["Description"]
+    plain = msgspec.json.decode(response_body(Data(b"[]", is_complete=False), 5))["Status"][
+        "Description"
+    ]
     assert found["Description"] == {
         "fa": f"{plain['fa']} ؟ {name}",
         "en": f"{plain['en']} unknown: {name}",

@@ -104,10 +104,3 @@ def test_days_of_contracts_are_limited() -> None:
     days = len(spanned("from=1900-01-01").days)
     with pytest.raises(RefusedError, match="got 1 times more than 100"):
         check_amount(1, days)
-
-
-def test_candle_is_a_row() -> None:
-    row = Candle("2026-11-28T11:45:00", 5, 7, 4, 6, 9, 54, 3, 20, 5, 6).to_dict()
-    assert row["time"] == "2026-11-28T11:45:00"
-    assert row["gap"] is False
-    assert len(row) == 12

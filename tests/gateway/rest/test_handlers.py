@@ -77,7 +77,7 @@ class World:
             bar_store=self.bars,
             diagnostics=diagnostics,
             max_contracts=41,
-            reached=lambda: self.reached,
+            is_store_connected=lambda: self.reached,
             zone=zone_of(TEHRAN),
             clock=GivenClock(lambda: int(self.moment.timestamp() * 1_000_000)),
         )
@@ -301,7 +301,7 @@ async def test_option_chain_has_calls_and_puts_side_by_side(world: World) -> Non
         ("2027-01-05", 110, "C110", "P110"),
         ("2027-06-05", 110, None, "P110L"),
     ]
-    # The state of one is known; static fields are all that are known.
+    # Only one contract has a state; all have static fields.
     assert chain[1]["call"]["Aggregate"]["last_price"] is not None
     assert chain[1]["put"]["Aggregate"] is None
     assert chain[1]["call"]["market"] == "IMEOption"

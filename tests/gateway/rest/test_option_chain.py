@@ -84,6 +84,6 @@ def test_empty_pair_has_no_contract() -> None:
 def test_unreadable_state_is_named() -> None:
     data = chain_data(pairs_of([option("1", "call", 90)]), {"1": PayloadError("bad")}, EARLY)
     assert data.unreadable == ("name 1",)
-    assert not data.whole
+    assert not data.is_complete
     assert b'"Aggregate":null' in data.json
     assert chain_data([], {}, EARLY).json == b"[]"

@@ -14,10 +14,10 @@ from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.rest.responses import (
     GZIP_ABOVE,
     RestResponse,
+    entity_tag,
     matches,
     refusal_of,
     response_of,
-    tag_of,
     takes_gzip,
 )
 
@@ -34,7 +34,7 @@ def test_response_has_status_headers_and_body() -> None:
     assert shown.status == 200
     assert msgspec.json.decode(shown.body)["Data"] == {"A": 1}
     assert headers(shown) == {
-        "etag": tag_of(SMALL),
+        "etag": entity_tag(SMALL),
         "cache-control": "private, no-cache",
         "vary": "Accept-Encoding",
         "content-type": "application/json",
@@ -54,13 +54,13 @@ def test_large_response_is_gzip_compressed_if_accepted() -> None:
 
 
 def test_etag_depends_on_the_data_and_not_on_the_time() -> None:
-    assert tag_of(SMALL) == tag_of(Data(SMALL.json, whole=False))
-    assert tag_of(SMALL) != tag_of(LARGE)
-    assert tag_of(SMALL).startswith('W/"')
-    shown = response_of(SMALL, RestRequest(if_none_match=tag_of(SMALL)), 6.0)
+    assert entity_tag(SMALL) == entity_tag(Data(SMALL.json, is_complete=False))
+    assert entity_tag(SMALL) != entity_tag(LARGE)
+    assert entity_tag(SMALL).startswith('W/"')
+    shown = response_of(SMALL, RestRequest(if_none_match=entity_tag(SMALL)), 6.0)
     assert (shown.status, shown.body) == (304, b"")
     assert set(headers(shown)) == {"etag", "cache-control", "vary"}
-    assert response_of(SMALL, RestRequest(if_none_match=tag_of(LARGE)), 6.0).status == 200
+    assert response_of(SMALL, RestRequest(if_none_match=entity_tag(LARGE)), 6.0).status == 200
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def ask(number: int) -> bytes:
 
 
 def limiter() -> LogLimiter:
-    """One that has written nothing yet."""
+    """A limiter that has written no line yet."""
     return LogLimiter(structlog.get_logger())
 
 
@@ -151,7 +151,7 @@ async def test_failed_command_is_answered_and_logged_and_the_next_is_handled() -
         await settled()
     assert handler.said == [("internal error", 13), 14, *[("internal error", 13)] * 2]
     # One line for each kind of failure, however often a client brings it about.
-    assert [line["event"] for line in logs] == ["a client's request has failed"]
+    assert [line["event"] for line in logs] == ["command failed"]
 
 
 async def test_command_waits_for_its_turn() -> None:

@@ -8,12 +8,12 @@ import gc
 import itertools
 import os
 import random
-import select
 import socket
 import struct
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -81,10 +81,14 @@ class Client:
 
     def fill(self) -> None:
         """Write until the socket takes nothing more, even when the kernel has moved its data."""
-        while select.select([], [self.ours], [], 0.02)[1]:
-            with suppress(BlockingIOError):
-                while True:
-                    self.ours.send(LARGE)
+        pauses = 0
+        while pauses < 2:
+            try:
+                self.ours.send(LARGE)
+                pauses = 0
+            except BlockingIOError:
+                pauses += 1
+                time.sleep(0.01)
 
     def reset(self) -> None:
         """Let the peer reset the connection."""

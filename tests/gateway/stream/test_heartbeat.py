@@ -18,7 +18,7 @@ INTERVAL, TIMEOUT, UNWRITABLE = 20.0, 20.0, 60.0
 
 
 def limiter() -> LogLimiter:
-    """One that has written nothing yet."""
+    """A limiter that has written no line yet."""
     return LogLimiter(structlog.get_logger())
 
 
@@ -70,7 +70,7 @@ def run(heartbeat: Heartbeat, start: float, end: float, *alive: Peer) -> None:
     while now <= end:
         heartbeat.tick(now)
         for pulse in alive:
-            heartbeat.answered(pulse)
+            heartbeat.pong_received(pulse)
         now += 1
 
 
@@ -80,7 +80,7 @@ def test_ping_is_sent_every_interval(heartbeat: Heartbeat) -> None:
     assert pulse.pings == 0
     heartbeat.tick(INTERVAL)
     assert pulse.pings == 1
-    heartbeat.answered(pulse)
+    heartbeat.pong_received(pulse)
     run(heartbeat, INTERVAL + 1, 10 * INTERVAL, pulse)
     assert pulse.pings == 10
     assert pulse.ends == []
@@ -90,7 +90,7 @@ def test_pong_in_time_keeps_the_client(heartbeat: Heartbeat) -> None:
     [pulse] = clients(heartbeat, 1)
     heartbeat.tick(INTERVAL)
     heartbeat.tick(INTERVAL + TIMEOUT - 0.1)
-    heartbeat.answered(pulse)
+    heartbeat.pong_received(pulse)
     heartbeat.tick(INTERVAL + TIMEOUT)
     assert pulse.ends == []
 
@@ -98,7 +98,7 @@ def test_pong_in_time_keeps_the_client(heartbeat: Heartbeat) -> None:
 def test_missing_pong_ends_the_client(heartbeat: Heartbeat) -> None:
     silent, alive = clients(heartbeat, 2)
     heartbeat.tick(INTERVAL)
-    heartbeat.answered(alive)
+    heartbeat.pong_received(alive)
     heartbeat.tick(INTERVAL + TIMEOUT - 0.1)
     assert silent.ends == []
     heartbeat.tick(INTERVAL + TIMEOUT)
@@ -152,7 +152,7 @@ def test_stalled_client_is_forgiven_an_awaited_pong(heartbeat: Heartbeat) -> Non
     assert pulse.code is CloseCode.INTERNAL_ERROR
 
 
-@pytest.mark.parametrize("lifetime", [-1.0, 0.0, 0.5, 19.5, 20.0, 45.5, 86_400 * 3 + 0.5])
+@pytest.mark.parametrize("lifetime", [-1.0, 0.0, 0.5, 19.5, 20.0, 45.5, 86_400 + 0.5])
 def test_expired_token_ends_the_client_at_the_next_tick(
     heartbeat: Heartbeat, lifetime: float
 ) -> None:
@@ -163,7 +163,7 @@ def test_expired_token_ends_the_client_at_the_next_tick(
     while not pulse.ends:
         now += 1
         heartbeat.tick(now)
-        heartbeat.answered(pulse)
+        heartbeat.pong_received(pulse)
     assert pulse.ends[0].reason == pulse.ends[0].kind == "token expired"
     assert pulse.code is CloseCode.POLICY_VIOLATION
     assert now - 1 < max(start + lifetime, start + 0.1) <= now
@@ -236,7 +236,7 @@ def test_client_that_raises_does_not_affect_others(heartbeat: Heartbeat) -> None
     assert good.pings == 5
     assert {each.code for each in bad} == {CloseCode.INTERNAL_ERROR}
     # One line for each kind of failure, however many clients have it.
-    assert [line["event"] for line in logs] == ["ping failed", "closing failed"]
+    assert [line["event"] for line in logs] == ["ping failed", "stream cannot be closed"]
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_silent_client_ends_within_its_timeouts(steps: list[tuple[str, int]]) ->
             elif step == "resume":
                 heartbeat.resume(pulse)
             elif step == "pong":
-                heartbeat.answered(pulse)
+                heartbeat.pong_received(pulse)
             elif step == "remove":
                 heartbeat.remove(pulse)
                 present.discard(pulse)

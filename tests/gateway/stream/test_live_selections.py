@@ -50,14 +50,14 @@ class Gateway:
             timestamp=lambda version: timestamp_of(version, zone_of("UTC")),
         )
 
-    def want(self, ids: Iterable[str]) -> set[asyncio.Task[None]]:
+    def start_acquire(self, ids: Iterable[str]) -> set[asyncio.Task[None]]:
         for contract_id in ids:
             self.wanted[contract_id] += 1
             if self.wanted[contract_id] == 1:
                 self.world.open(contract_id)
         return set()
 
-    async def arrived(self, arrivals: Collection[Awaitable[None]]) -> None:
+    async def wait_for_arrivals(self, arrivals: Collection[Awaitable[None]]) -> None:
         assert not arrivals
         self.meanwhile()
 

@@ -42,10 +42,10 @@ async def test_report_counts_open_and_ended_streams_once() -> None:
     streams.remove(first)
     streams.remove(first)
     with structlog.testing.capture_logs() as lines:
-        await streams.report(structlog.get_logger(), "2026-11-27")
+        await streams.report("2026-11-27")
         second.sent = 7
-        await streams.report(structlog.get_logger(), "2026-11-28")
-        await streams.report(structlog.get_logger(), "2026-11-29")
+        await streams.report("2026-11-28")
+        await streams.report("2026-11-29")
     found = [(each["day"], each["connections"], each["messages"], each["bytes"]) for each in lines]
     assert found[:2] == [("2026-11-27", 2, 5, 500), ("2026-11-28", 0, 7, 700)]
 
@@ -80,5 +80,5 @@ async def test_run_reports_at_midnight() -> None:
                 raise asyncio.CancelledError
 
     with structlog.testing.capture_logs() as lines, pytest.raises(asyncio.CancelledError):
-        await streams.run(structlog.get_logger(), UTC, Day())
+        await streams.run(UTC, Day())
     assert [(each["day"], each["subject"]) for each in lines] == [("2026-11-27", "alice")]

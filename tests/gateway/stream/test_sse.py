@@ -1,4 +1,4 @@
-"""One stream of events: what it says before its first event, and how its client leaves."""
+"""A stream of events: the lines before its first event, and the end of its connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One WebSocket: what its client sends is read in small slices, counted, and never for nothing."""
+"""A WebSocket: frames of the client are read in small slices, counted and limited."""
 
 from __future__ import annotations
 
@@ -505,4 +505,5 @@ async def test_failed_handshakes_are_logged_once_per_kind() -> None:
         clients = [Client(process) for _ in range(5)]
         await process.settle()
     assert {frame.opcode for client in clients for frame in client.frames} == {Opcode.CLOSE}
-    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["opening failed"]
+    errors = [line["event"] for line in logs if line["log_level"] == "error"]
+    assert errors == ["stream cannot be opened"]

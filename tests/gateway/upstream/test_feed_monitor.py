@@ -34,7 +34,7 @@ class World:
         self.led = False
         self.away = False
         self.changes: list[FeedState | None] = []
-        self.feed = FeedMonitor(self, clock=GivenClock(lambda: self.now), changed=self.changed)
+        self.feed = FeedMonitor(self, clock=GivenClock(lambda: self.now), on_change=self.changed)
 
     async def read(self) -> tuple[FeedStatus | None, bool]:
         if self.away:
@@ -46,12 +46,12 @@ class World:
 
     async def says(self, written: FeedStatus | None, *, led: bool = True) -> FeedStatus | None:
         self.written, self.led, self.away = written, led, False
-        await self.feed.look()
+        await self.feed.poll()
         return self.feed.status
 
     async def cut_off(self) -> FeedStatus:
         self.away = True
-        await self.feed.look()
+        await self.feed.poll()
         assert self.feed.status is not None
         return self.feed.status
 
@@ -62,7 +62,7 @@ def world() -> World:
 
 
 async def test_store_without_a_feed_has_no_feed_state(world: World) -> None:
-    for led in (False, True):  # one that has just come has said nothing yet
+    for led in (False, True):  # a new feed has written no status yet
         assert await world.says(None, led=led) is None
     assert world.feed.state is None
     assert world.feed.reached

@@ -228,7 +228,7 @@ class TestComparison:
             assert await gateway.current() == ["2"]
             gateway.pass_time(10)
         assert gateway.prices() == [1, 2]
-        # One question is enough: without a confirmation the answer stays the same.
+        # One request is enough: without a confirmation the reply stays the same.
         assert gateway.store.lifts == ["1"]
 
     async def test_older_confirmed_state_is_lifted_and_sent(self, gateway: Gateway) -> None:
@@ -381,7 +381,7 @@ class TestConfirmations:
         assert await gateway.current() == ["1", "2"]
 
     async def test_uncertain_comparison_is_repeated(self, gateway: Gateway) -> None:
-        # The question takes a second, so that a confirmation seems to be older than our state.
+        # The request takes a second, so a confirmation seems to be older than our state.
         await goes_back(gateway)
         gateway.store.publish("1", A)
         gateway.pass_time(0.5)
@@ -464,7 +464,7 @@ class TestLostStates:
             ahead = 2 * YEAR
         writer = self.come(gateway, version + ahead)
         with capture_logs() as lines:
-            # Equal to the store it is all the same.
+            # It equals the store nevertheless.
             for _ in range(3):
                 assert await gateway.current() == ["1", "2"]
         said = [line["error"] for line in lines if "lost writes" in line["event"]]

@@ -6,7 +6,6 @@ That a status names exactly what its client holds, whatever the order of things,
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC
 
 import pytest
@@ -16,21 +15,15 @@ from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.delivery import CATCH_UP_BYTES
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
-from ime_live.gateway.hub.hub import Hub
-from ime_live.gateway.hub.state_table import StateTable
-from ime_live.gateway.hub.subscribers import Subscriber
+from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.market import Update, timestamp_of
 from ime_live.status import FeedState, FeedStatus, MarketStatus
+from tests.support import hub_world
 from tests.support.clock import GivenClock
-from tests.support.fake_sockets import FakeSocket, send
 from tests.support.frames import Message, Reader, Status
-from tests.support.hub_world import sizes_of
-from tests.support.payloads import payload
-from tests.support.timers import Timers
+from tests.support.hub_world import NOW, A, B, sizes_of
 
-NOW = 1_780_000_000_000_000
-A, B = payload(1), payload(2)
 FEED = FeedStatus(
     FeedState.LIVE,
     since=NOW - 5,
@@ -42,23 +35,13 @@ FEED = FeedStatus(
 )
 
 
-class Writer(FakeSocket):
-    """Takes down what it is given, as long as there is room."""
+class Writer(hub_world.Writer):
+    """Tells the messages that have come since the test asked last."""
 
     def __init__(self, *, compressed: bool = False) -> None:
-        self.writes: list[bytes] = []
-        self.error: OSError | None = None
+        super().__init__(compressed=compressed)
         self._reader = Reader(compressed=compressed)
         self._read = 0
-
-    def write(self, data: bytes, /) -> int:
-        if self.error is not None:
-            raise self.error
-        self.writes.append(data)
-        return len(data)
-
-    def keep(self, rest: bytes, /) -> None:
-        raise AssertionError(f"all was taken, and {len(rest)} bytes are left")
 
     @property
     def news(self) -> list[Message | Status]:
@@ -74,58 +57,29 @@ class Writer(FakeSocket):
         return message
 
 
-class World:
-    """A hub with two contracts, and a watch over its clients."""
+class World(hub_world.World):
+    """A hub with two contracts, and the status messages of its clients."""
 
     def __init__(self) -> None:
-        self.now = NOW
+        super().__init__()
         self.feed: FeedStatus | None = FEED
         self.told = 0
-        self.failures: list[Subscriber] = []
-        self.callbacks: list[Callable[[], None]] = []
-        timers = Timers()
-        self.states = StateTable(
-            zone=UTC, clock=lambda: self.now, monotonic=timers.monotonic, events=self
-        )
-        self.hub = Hub(
-            self.states,
-            send=send,
-            monotonic=timers.monotonic,
-            call_soon=self.callbacks.append,
-            call_later=timers.call_later,
-            events=self,
-        )
         self.status_messages = StatusMessages(
             self.hub,
             zone=UTC,
             clock=GivenClock(lambda: self.now),
             feed=lambda: self.feed,
-            sent=self.count,
+            on_sent=self.count,
         )
         self.states.open("1")
         self.states.open("2")
         self.states.load("1", Update(NOW - 100, A))
         self.states.load("2", None)
 
-    def delivered(self, messages: int, oldest_version: int) -> None:
-        pass
-
-    def conflated(self, messages: int) -> None:
-        pass
-
-    def throttled(self, messages: int) -> None:
-        pass
-
-    def dropped(self, reason: str) -> None:
-        pass
-
-    def failed(self, subscriber: Subscriber, error: Exception) -> None:
-        self.failures.append(subscriber)
-
     def count(self) -> None:
         self.told += 1
 
-    def join(
+    def join_by_name(
         self, *names: str, compressed: bool = False, current: bool = True, watches: bool = True
     ) -> tuple[Subscriber, Writer]:
         writer = Writer(compressed=compressed)
@@ -147,7 +101,7 @@ def world() -> World:
 
 
 def test_new_client_gets_a_status(world: World) -> None:
-    _, writer = world.join("سکه1", "B,:2")
+    _, writer = world.join_by_name("سکه1", "B,:2")
     assert writer.status == Status(
         feed="live",
         since=timestamp_of(NOW - 5, UTC),
@@ -162,7 +116,7 @@ def test_new_client_gets_a_status(world: World) -> None:
 
 def test_status_without_a_feed_has_no_state(world: World) -> None:
     world.feed = None
-    _, writer = world.join("1", current=False)
+    _, writer = world.join_by_name("1", current=False)
     assert writer.status == Status(None, None, None, False, {}, {"1": NOW - 100}, NOW)
     world.feed = FeedStatus(FeedState.DOWN, since=NOW)
     world.tell("1")
@@ -170,7 +124,7 @@ def test_status_without_a_feed_has_no_state(world: World) -> None:
 
 
 def test_pending_updates_are_sent_before_the_status(world: World) -> None:
-    _, writer = world.join("1")
+    _, writer = world.join_by_name("1")
     assert writer.news
     world.states.publish("1", NOW + 1, B)
     world.tell("1")
@@ -181,8 +135,8 @@ def test_pending_updates_are_sent_before_the_status(world: World) -> None:
 
 
 def test_only_compared_contracts_are_current(world: World) -> None:
-    _, one = world.join("1")
-    _, both = world.join("1", "2")
+    _, one = world.join_by_name("1")
+    _, both = world.join_by_name("1", "2")
     assert (one.status.current, both.status.current) == (True, True)
     world.tell("1")
     assert (one.status.current, both.status.current) == (True, False)
@@ -191,8 +145,8 @@ def test_only_compared_contracts_are_current(world: World) -> None:
 
 
 def test_subscribers_of_a_group_share_the_status_frame(world: World) -> None:
-    writers = [world.join("1", compressed=True)[1] for _ in range(3)]
-    _, plain = world.join("1")
+    writers = [world.join_by_name("1", compressed=True)[1] for _ in range(3)]
+    _, plain = world.join_by_name("1")
     world.now += 9
     world.tell("1")
     shared = {id(writer.writes[-1]) for writer in writers}
@@ -206,8 +160,8 @@ def test_subscribers_of_a_group_share_the_status_frame(world: World) -> None:
 
 
 def test_status_is_sent_to_watching_clients_only(world: World) -> None:
-    _, other = world.join("1", watches=False)
-    client, writer = world.join("1")
+    _, other = world.join_by_name("1", watches=False)
+    client, writer = world.join_by_name("1")
     assert writer.status
     world.status_messages.remove(client)
     world.status_messages.remove(client)
@@ -218,7 +172,7 @@ def test_status_is_sent_to_watching_clients_only(world: World) -> None:
 
 
 def test_paused_client_gets_one_present_status_after_its_catch_up(world: World) -> None:
-    client, writer = world.join("1", "2")
+    client, writer = world.join_by_name("1", "2")
     assert writer.status
     world.hub.pause(client)
     world.states.publish("1", NOW + 1, B)
@@ -268,8 +222,8 @@ def test_status_round_reaches_a_client_that_catches_up(world: World) -> None:
 
 
 def test_status_does_not_name_an_equal_state_that_was_not_sent(world: World) -> None:
-    client, writer = world.join("1")
-    _, quick = world.join("1")
+    client, writer = world.join_by_name("1")
+    _, quick = world.join_by_name("1")
     version = NOW
     for _ in range(2):  # the second time, what it knew before is a state that it was not sent
         world.hub.pause(client)
@@ -307,12 +261,12 @@ def test_status_does_not_name_an_equal_state_that_was_not_sent(world: World) -> 
 
 
 def test_failing_client_does_not_affect_the_status_of_others(world: World) -> None:
-    client, broken = world.join("1")
-    _, writer = world.join("1")
+    client, broken = world.join_by_name("1")
+    _, writer = world.join_by_name("1")
     assert writer.status
     broken.error = OSError("gone")
     world.tell("1")
-    assert world.failures == [client]
+    assert [failed for failed, _ in world.failures] == [client]
     assert writer.status
     told = world.told
     world.tell("1")  # before its connection has ended
@@ -321,9 +275,9 @@ def test_failing_client_does_not_affect_the_status_of_others(world: World) -> No
 
 
 def test_status_yields_to_the_event_loop_after_each_group(world: World) -> None:
-    _, one = world.join("1")
-    _, two = world.join("2")
-    leaving, third = world.join("1", "2")
+    _, one = world.join_by_name("1")
+    _, two = world.join_by_name("2")
+    leaving, third = world.join_by_name("1", "2")
     assert one.news
     assert two.news
     assert third.news

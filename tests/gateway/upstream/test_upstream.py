@@ -19,7 +19,7 @@ from ime_live.errors import IncompleteError, PayloadError, RefusedError, StoreEr
 from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
-from ime_live.gateway.hub.subscribers import Subscriber
+from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.upstream import upstream as upstream_module
 from ime_live.gateway.upstream.reconciler import Reconciler
 from ime_live.gateway.upstream.upstream import Upstream
@@ -35,7 +35,7 @@ A, B, C = payload(1), payload(2), payload(3)
 
 
 class Events:
-    """Of the hub; not looked at here."""
+    """Events of the hub, which these tests do not count."""
 
     def delivered(self, messages: int, oldest_version: int) -> None:
         pass
@@ -96,13 +96,11 @@ class World:
         self.seconds = 0.0
         self.received = self.malformed = 0
         clock = GivenClock(lambda: NOW, lambda: self.seconds)
-        states = StateTable(
-            zone=UTC, clock=clock.time_us, monotonic=clock.monotonic, events=Events()
-        )
+        states = StateTable(zone=UTC, clock=clock, events=Events())
         self.hub = Hub(
             states,
             send=send,
-            monotonic=lambda: self.seconds,
+            clock=clock,
             call_soon=asyncio.get_running_loop().call_soon,
             call_later=asyncio.get_running_loop().call_later,
             events=Events(),
@@ -117,8 +115,8 @@ class World:
                 clock=clock,
             ),
             clock=clock,
-            malformed=self.count_malformed,
-            received=self.count_received,
+            on_malformed=self.count_malformed,
+            on_received=self.count_received,
         )
 
     def count_malformed(self) -> None:
@@ -176,7 +174,7 @@ class World:
             await asyncio.sleep(0)
 
     async def join(self, *ids: str, states: bool = False) -> Writer:
-        """As a stream does: acquire, then join."""
+        """Acquire contracts and join the hub, as a stream does."""
         await self.upstream.acquire(ids)
         writer = Writer()
         client = self.hub.join({i: ContractRef.of(By.ID, i) for i in ids}, writer)
@@ -380,7 +378,7 @@ class TestFaults:
                 world.readings[-1].answer.set_exception(StoreError("Redis is loading"))
                 await world.settle()
         writer = await joining
-        # Once an outage, not once a try.
+        # Once per outage, not with each attempt.
         assert [line["event"] for line in logs] == ["last states cannot be read"]
         world.stored["1"] = Update(NOW + 1, B)
         world.answer(world.readings[-1])

@@ -9,13 +9,11 @@ import shutil
 import subprocess
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import pytest
-from starlette.applications import Starlette
-from starlette.types import Message
 
 from ime_live.gateway.web.static_files import module_routes, page_routes, read_files
+from tests.support.asgi import request
 from tests.support.paths import ROOT
 
 HERE = Path(__file__).parent
@@ -24,23 +22,9 @@ PAGE = {each.name: each.read_bytes() for each in STATIC.joinpath("page").iterdir
 
 
 async def get(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    """Ask the routes of the module, as ASGI."""
-    sent: list[Message] = []
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    given = [(k.replace("_", "-").lower().encode(), v.encode()) for k, v in headers.items()]
-    scope: dict[str, Any] = {
-        "type": "http", "method": method, "path": path, "raw_path": path.encode(),
-        "headers": given, "query_string": b"",
-    }  # fmt: skip
-    await Starlette(routes=[*module_routes(), *page_routes()])(scope, receive, send)
-    found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], found, sent[1]["body"]
+    """Ask the routes of the module and of the market page."""
+    answer = await request([*module_routes(), *page_routes()], path, method, **headers)
+    return answer.status, answer.headers, answer.body
 
 
 @pytest.mark.parametrize(

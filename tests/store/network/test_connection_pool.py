@@ -33,9 +33,9 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 MakePayload = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(params=[asyncio.run, uvloop.run])
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Run:
-    """Runs on each kind of loop: what they do with a closed transport is not the same."""
+    """Runs on each kind of loop, since they treat a closed transport differently."""
     made: Run = request.param
     return made
 

@@ -1,3 +1,5 @@
+"""Connections to Redis: sockets, passwords, TLS, Sentinel and clusters."""
+
 from __future__ import annotations
 
 import asyncio

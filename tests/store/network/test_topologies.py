@@ -27,7 +27,7 @@ from ime_live.store.lease import BARS, Lease
 from ime_live.store.records import Stored
 from ime_live.store.store import Store
 from ime_live.timezones import TEHRAN, zone_of
-from tests.stream.harness import Gateway, receive
+from tests.support.gateways import Gateway, receive
 from tests.support.servers import (
     MASTER,
     PATIENCE,
@@ -271,7 +271,7 @@ async def test_stream_survives_a_failover_of_a_hanging_master(
         await publisher.publish("1", payload(Aggregate={"last_price": 1}))
         while await price(client) != 1:
             pass
-        # The worst of deaths: no connection breaks.
+        # The worst failure: no connection breaks.
         master.hang()
         async with asyncio.timeout(PATIENCE):
             while sentinel.leader() != replica.port:  # noqa: ASYNC110 - another process
@@ -324,7 +324,7 @@ async def test_publisher_follows_a_failover_while_the_old_master_takes_writes(
             data = read_payload(payload(Aggregate={"last_price": 0})).to_json()
             version = await keep(store, "1", data)
             assert new.client.hget("ime:last:{1}", "version") == str(version)
-            # Also one that is not used finds out.
+            # A connection that is not in use finds it out as well.
             async with asyncio.timeout(FOLLOWED):
                 while idle.connections.failovers == 0:  # noqa: ASYNC110 - another task's
                     await asyncio.sleep(0.02)
@@ -341,7 +341,7 @@ async def test_command_waiting_for_a_hanging_master_is_sent_to_the_next_one(
         await keep(store, "1", read_payload(payload()).to_json())
         old.hang()
         try:
-            # Neither is given up in time by itself: one waits for an answer, the other connects.
+            # Neither times out soon by itself: one waits for an answer, the other connects.
             states = [read_payload(payload(Aggregate={"last_price": n})).to_json() for n in (1, 2)]
             waiting = asyncio.gather(*map(keep, (store, store), "12", states))
             await asyncio.to_thread(sentinel.fail_over)
@@ -373,7 +373,7 @@ async def test_hanging_sentinels_do_not_delay_a_failover(
                         await asyncio.sleep(0.02)
                 await keep(store, "1", data[-1])
                 sentinel.sentinel.hang()
-                # None answers now. The master is there, and nobody waits for their word.
+                # No Sentinel answers now. The master does, so no command waits for them.
                 async with asyncio.timeout(PATIENCE):
                     for n in range(1, 200):
                         await keep(store, "1", data[n])
@@ -447,7 +447,7 @@ async def test_moved_slot_counts_as_a_failover(
 async def test_failover_is_followed_with_the_old_primary_in_any_state(
     cluster: ClusterServers, payload: MakePayload
 ) -> None:
-    """It hangs, or it was cut off from the others and goes on taking writes."""
+    """The old primary hangs, or is cut off from the others and still takes writes."""
     states = [read_payload(payload(Aggregate={"last_price": n})).to_json() for n in range(3)]
     for hangs in (True, False):
         await asyncio.to_thread(cluster.settle)

@@ -69,7 +69,7 @@ async def test_last_failure_is_raised_when_no_server_answers() -> None:
 async def test_topology_checks_continue_after_any_failure_until_closed(
     monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
-    monkeypatch.setattr(topology, "LOOK", 0.001)
+    monkeypatch.setattr(topology, "CHECK_INTERVAL", 0.001)
     looks = 0
 
     async def look() -> None:

@@ -40,6 +40,7 @@ from ime_live.client.protocol.queue import MessageQueue, queue_of
 from ime_live.client.protocol.resume_point import ResumePoint
 from ime_live.client.protocol.selection import Selection
 from ime_live.client.stream.command_sender import CommandSender
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import AuthenticationError, ImeLiveError, ServiceError, UnknownContractError
 from ime_live.log_limiter import LogLimiter, PlainLines
 from ime_live.messages import LISTING, Action, ContractFilter, ControlData
@@ -97,7 +98,7 @@ class Receiver(Generic[DataT]):
             snapshot=options.snapshot, since=options.since, keys=options.keys
         )
         self.selection: Final = Selection(options.keys)
-        self._backoff = Backoff(options.max_reconnect_delay, random.random)
+        self._backoff = Backoff(options.max_reconnect_delay, random.random, lasting=_LASTING)
         self._limited = LogLimiter(PlainLines(log.warning, info=log.info))
         self._commands = CommandSender(self.selection, options)
         self._room = asyncio.Event()
@@ -168,7 +169,9 @@ class Receiver(Generic[DataT]):
                 await self._commands.changed.wait()
                 continue
             longest = await self._attempt(list(opening.keys))
-            await asyncio.sleep(min(self._backoff.next(), longest))
+            now = SYSTEM_CLOCK.monotonic()
+            lasted = 0.0 if self._opened is None else now - self._opened
+            await asyncio.sleep(min(self._backoff.next(lasted), longest))
 
     async def _attempt(self, keys: list[Selector]) -> float:
         """Make one connection and use it until its end.
@@ -218,8 +221,6 @@ class Receiver(Generic[DataT]):
             self._notify(reason)
         else:
             text = f"the connection to {address} has ended: {reason}"
-            if asyncio.get_running_loop().time() - self._opened >= _LASTING:
-                self._backoff.reset()
         self._reason = text
         write = self._limited.info if expected else self._limited.warning
         write(f"{text}; trying again", key=reason)
@@ -245,7 +246,7 @@ class Receiver(Generic[DataT]):
             **options.transport(proxy),
             logger=library_log,
         ) as connection:
-            self._opened = asyncio.get_running_loop().time()
+            self._opened = SYSTEM_CLOCK.monotonic()
             if not self._first.expired():
                 self._first.reschedule(None)
             self._resume_point.begin()

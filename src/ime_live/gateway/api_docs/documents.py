@@ -1,7 +1,7 @@
-"""Fit the API documents to the settings of this server. No I/O but reading the package's files.
+"""Adapt the API documents to the settings of a gateway.
 
-``make docs`` builds the documents from the code and writes them beside this module, as for a
-server with tokens. Here only the parts change that depend on the settings.
+``make docs`` builds the documents from the code, for a gateway with tokens, and writes them beside
+this module. This module changes only the parts that depend on the settings.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class BaseUrl(Struct, frozen=True):
     """The address at which clients reach the gateway.
 
     Attributes:
-        host: name or address, with the port if it is not the scheme's default.
+        host: name or address of the host, with the port if it is not the scheme's default.
         pathname: prefix of the streams' paths; empty, or starting with a slash.
-        secure: whether it uses TLS.
+        secure: whether clients use TLS.
     """
 
     host: str
@@ -54,7 +54,7 @@ def openapi(settings: GatewaySettings) -> Node:
 def asyncapi(settings: GatewaySettings) -> Node:
     """Return the AsyncAPI document, which describes the streams.
 
-    Its `servers` are empty: they depend on the request, see `servers`.
+    It has no servers, because these depend on the request; see `servers`.
     """
     document = _load("asyncapi.json")
     for part in (*document["channels"].values(), *document["operations"].values()):
@@ -73,12 +73,17 @@ def asyncapi(settings: GatewaySettings) -> Node:
 
 
 def servers(settings: GatewaySettings, base_url: BaseUrl) -> Node:
-    """Return the servers of the streams, and how to send a token if one is needed."""
-    end = "s" if base_url.secure else ""
-    websocket: Node = {"host": base_url.host, "protocol": "ws" + end, "description": "WebSocket"}
+    """Return the servers of the AsyncAPI document, with their security schemes.
+
+    Args:
+        settings: the settings of the gateway.
+        base_url: the address at which the client reaches the gateway.
+    """
+    suffix = "s" if base_url.secure else ""
+    websocket: Node = {"host": base_url.host, "protocol": "ws" + suffix, "description": "WebSocket"}
     events: Node = {
         "host": base_url.host,
-        "protocol": "http" + end,
+        "protocol": "http" + suffix,
         "description": "Server-sent events",
     }
     if base_url.pathname:
@@ -101,6 +106,6 @@ def _load(name: str) -> Node:
 
 
 def _limit(schema: Node, settings: GatewaySettings) -> None:
-    """Write the limit of this server into the schema of a parameter that names contracts."""
+    """Set the limit of contracts in the schema of a parameter that has one."""
     if "maxItems" in schema:
         schema["maxItems"] = settings.max_contracts

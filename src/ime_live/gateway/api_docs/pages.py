@@ -1,7 +1,7 @@
-"""Serve the page that shows the interfaces, its files, and both API documents.
+"""Serve the OpenAPI and AsyncAPI documents, and the page that shows them.
 
-All files of the page come from here, and its policy lets a browser fetch nothing from elsewhere.
-Its links are relative, so it works behind any prefix.
+The page loads files from this server only, and its links are relative, so it works behind any
+prefix.
 """
 
 from __future__ import annotations
@@ -21,29 +21,32 @@ from ime_live.gateway.web.static_files import METHODS, PAGE, PAGE_HEADERS, files
 from ime_live.settings import GatewaySettings
 
 
-def routes_of(present: Callable[[], GatewaySettings]) -> list[Route]:
+def routes_of(settings_in_force: Callable[[], GatewaySettings]) -> list[Route]:
     """Make the routes of `/docs`, `/openapi.json` and `/asyncapi.json`.
 
     Args:
-        present: returns the settings in force.
+        settings_in_force: returns the present settings, which a reload may change.
     """
     page = read_files("ime_live.gateway.api_docs", "page", PAGE_HEADERS)
 
     async def docs(request: Request) -> Response:
         if request.scope["raw_path"].endswith(b"/"):
-            # Relative, like the page's own links: the prefix of a proxy is not known here.
+            # Relative, because the prefix of a proxy is not known here.
             return Response(status_code=308, headers={"Location": "../docs"})
         return page[PAGE].response_to(request)
 
     async def openapi_json(_: Request) -> Response:
-        return Response(_calls(present()), media_type="application/json")
+        return Response(_encoded_openapi(settings_in_force()), media_type="application/json")
 
     async def asyncapi_json(request: Request) -> Response:
-        settings = present()
-        public = _base_url_of(settings.public_url) if settings.public_url else None
-        where = servers(settings, public or _asked(request, settings.root_path))
+        settings = settings_in_force()
+        if settings.public_url:
+            base_url = _parse_base_url(settings.public_url)
+        else:
+            base_url = _base_url_of_request(request, settings.root_path)
+        document = _cached_asyncapi(settings) | {"servers": servers(settings, base_url)}
         return Response(
-            msgspec.json.encode(_streams(settings) | {"servers": where}),
+            msgspec.json.encode(document),
             media_type="application/json",
             headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
         )
@@ -57,19 +60,19 @@ def routes_of(present: Callable[[], GatewaySettings]) -> list[Route]:
 
 
 @lru_cache(maxsize=1)
-def _calls(settings: GatewaySettings) -> bytes:
+def _encoded_openapi(settings: GatewaySettings) -> bytes:
     return msgspec.json.encode(openapi(settings))
 
 
-_streams: Final = lru_cache(maxsize=1)(asyncapi)
+_cached_asyncapi: Final = lru_cache(maxsize=1)(asyncapi)
 
 
-def _base_url_of(address: str) -> BaseUrl:
+def _parse_base_url(address: str) -> BaseUrl:
     url = urlsplit(address)
     return BaseUrl(url.netloc, url.path.removesuffix("/"), url.scheme == "https")
 
 
-def _asked(request: Request, root_path: str) -> BaseUrl:
-    # X-Forwarded-… of a proxy is not read: anybody can send it.
+def _base_url_of_request(request: Request, root_path: str) -> BaseUrl:
+    # The X-Forwarded-… fields of a proxy are not read, because any client can send them.
     host = request.headers.get("Host", "")
     return BaseUrl(host, root_path, request.scope["scheme"] == "https")

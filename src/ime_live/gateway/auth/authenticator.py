@@ -1,7 +1,7 @@
-"""Authenticate a client by its token, and return its `Identity`. No I/O.
+"""Authenticate clients by their tokens. No I/O.
 
-`ime_live.gateway.auth.keys` loads the keys. No token, and no part of one, gets into a message, a
-log line or a repr.
+`ime_live.gateway.auth.keys` loads the keys. Error messages, log lines and reprs never contain a
+token or a part of one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ime_live.gateway.auth.signed_token import Key, SignedToken
 from ime_live.gateway.auth.verified_tokens import VerifiedTokens
 
 SUBPROTOCOL: Final = "ime-live"
-"""The WebSocket subprotocol to select, and the only one that is ever echoed."""
+"""The WebSocket subprotocol of the service, and the only one that is ever echoed."""
 
 _TOKEN_SUBPROTOCOL: Final = "token."  # noqa: S105 - the prefix of a token, not one
 
@@ -25,16 +25,16 @@ _TOKEN_SUBPROTOCOL: Final = "token."  # noqa: S105 - the prefix of a token, not 
 def find_token(
     authorization: str | None, subprotocols: Sequence[str], query_token: str | None
 ) -> str | None:
-    """Return the token that a client sends, or None.
+    """Return the token in a request; None without one.
 
-    The header comes first, then the subprotocol, then the query. The first that holds a token
-    decides; if that one is bad, the others are not tried.
+    The header takes precedence over the subprotocols, and these over the query. Only the first
+    token is used, even if it is invalid.
 
     Args:
         authorization: the ``Authorization`` header: ``<token>`` or ``Bearer <token>``. Another
-            scheme, such as a proxy's ``Basic``, is ignored.
-        subprotocols: the list in ``Sec-WebSocket-Protocol``. A browser's script cannot set any
-            other header, so it offers ``ime-live`` and ``token.<token>``.
+            scheme, such as ``Basic`` for a proxy, is ignored.
+        subprotocols: the list in ``Sec-WebSocket-Protocol``. A script in a browser can set no other
+            header of a handshake, so it offers ``ime-live`` and ``token.<token>``.
         query_token: the parameter ``token`` of the URL, decoded.
     """
     match (authorization or "").split():
@@ -53,29 +53,36 @@ class KeySource(Protocol):
 
     @property
     def keys(self) -> Sequence[Key]:
-        """The keys known now."""
+        """The present keys."""
 
     def reload(self) -> None:
-        """Read the files again; never fails, and keeps the keys of one that cannot be read."""
+        """Read changed files again; keep the keys of a file that cannot be read. Never raises."""
 
     async def adopt(self, other: Self) -> None:
-        """Have the keys of another source instead, and start what of it is not started.
+        """Use the keys of another source, which is started if necessary.
 
         Raises:
-            SettingsError: they cannot be loaded; then nothing has changed.
+            SettingsError: the keys cannot be loaded; the present keys are kept.
         """
 
     async def start(self) -> None:
-        """Load the keys that are missing; never fails, and takes a few seconds at most."""
+        """Load missing keys. Never raises, and takes a few seconds at most."""
 
     async def aclose(self) -> None:
-        """Stop, and release everything."""
+        """Stop background tasks, and release everything."""
 
-    async def learn(self, algorithm: str, kid: str | None) -> bool:
-        """Look for the key of a token that no key in `keys` verifies; return whether to try again.
+    async def load_key(self, algorithm: str, kid: str | None) -> bool:
+        """Try to load the key of a token that none of `keys` verifies.
+
+        Args:
+            algorithm: algorithm in the header of the token.
+            kid: key id in the header of the token; None without one.
+
+        Returns:
+            Whether keys were loaded, so that the token should be verified again.
 
         Raises:
-            RefusedError: with code 1013: the key may exist, but cannot be loaded now.
+            RefusedError: 1013; the key may exist, but cannot be loaded now.
         """
 
 
@@ -83,35 +90,39 @@ class Authenticator(Protocol):
     """Checks the tokens of clients."""
 
     def reload(self) -> None:
-        """Read the files of keys again; never fails."""
+        """Read changed files of keys again. Never raises."""
 
     async def adopt(self, other: Self) -> None:
-        """Have the keys and rules of another authenticator instead, which is used no more.
+        """Use the keys and rules of another authenticator, which must not be used afterwards.
 
         Raises:
-            SettingsError: its keys cannot be loaded; then nothing has changed.
+            SettingsError: the keys cannot be loaded; the present keys and rules are kept.
         """
 
     def check(self, identity: Identity) -> None:
-        """Check the token of a known client again; raises as `authenticate`."""
+        """Check that the token of an authenticated client was not revoked since.
+
+        Raises the errors of `authenticate`.
+        """
 
     async def start(self) -> None:
-        """Start background tasks; never fails, and takes a few seconds at most."""
+        """Start background tasks. Never raises, and takes a few seconds at most."""
 
     async def aclose(self) -> None:
-        """End background tasks."""
+        """Stop background tasks."""
 
     async def authenticate(self, token: str | None) -> Identity:
-        """Return the identity of the client that sends ``token``.
+        """Return the identity of the client that sends a token.
 
         Raises:
-            AuthenticationError: the token is missing or bad; code 1008, reason a `Refusal`.
-            RefusedError: the token cannot be checked now; code 1013.
+            AuthenticationError: 1008; the token is missing or not accepted. The reason is a
+                `Refusal`.
+            RefusedError: 1013; the token cannot be checked now.
         """
 
 
 class NoAuthenticator:
-    """``--auth none``: needs no token, and lets every client see everything."""
+    """``--auth none``: accepts clients without a token, and lets them see all contracts."""
 
     def reload(self) -> None:
         """Do nothing: there are no keys."""
@@ -129,12 +140,12 @@ class NoAuthenticator:
         """Do nothing: there are no background tasks."""
 
     async def authenticate(self, token: str | None) -> Identity:
-        """Return the anonymous identity, with any token or none."""
+        """Return the anonymous identity; the token is ignored."""
         return Identity(ANONYMOUS, None, None)
 
 
 class JwtAuthenticator:
-    """``--auth jwt``: accepts a token if one of the keys has signed it and its claims are valid."""
+    """``--auth jwt``: accepts tokens that are signed by one of the keys and have valid claims."""
 
     def __init__(
         self,
@@ -149,11 +160,11 @@ class JwtAuthenticator:
 
         Args:
             keys: the keys that may sign tokens.
-            audience: value that ``aud`` must be or contain.
-            issuer: value that ``iss`` must be.
-            leeway: seconds.
+            audience: value that ``aud`` must be or contain; None for any.
+            issuer: value that ``iss`` must be; None for any.
+            leeway: time by which the issuer's clock may differ [s].
             clock: the machine's clock, for the times in tokens.
-            revocations: tokens that are no longer accepted; None for none.
+            revocations: the revoked tokens; None without revocations.
         """
         self._revocations = Revocations(loaded=True) if revocations is None else revocations
         self._keys = keys
@@ -164,28 +175,28 @@ class JwtAuthenticator:
         self._verified = VerifiedTokens()
 
     def reload(self) -> None:
-        """Read the files of keys again; see `KeySource.reload`."""
+        """Read changed files of keys again; see `KeySource.reload`."""
         self._keys.reload()
 
     async def adopt(self, other: JwtAuthenticator) -> None:
-        """Have the keys and rules of another authenticator, for tokens that come from now on.
+        """Use the keys and rules of another authenticator for all later tokens.
 
         Args:
-            other: the authenticator, not started, and used no more afterwards.
+            other: the authenticator; it must not be started before, nor used afterwards.
 
         Raises:
-            SettingsError: its keys cannot be loaded; then nothing has changed.
+            SettingsError: the keys cannot be loaded; the present keys and rules are kept.
         """
         await self._keys.adopt(other._keys)
         self._audience, self._issuer, self._leeway = other._audience, other._issuer, other._leeway
-        self._verified = VerifiedTokens()  # verified by the former rules
+        self._verified = VerifiedTokens()  # the old cache was filled by the former rules
 
     def check(self, identity: Identity) -> None:
-        """Check the token of a client again: whether it was revoked since.
+        """Check that the token of an authenticated client was not revoked since.
 
         Raises:
-            AuthenticationError: it was; code 1008.
-            RefusedError: that is not known yet; code 1013.
+            AuthenticationError: 1008; the token was revoked.
+            RefusedError: 1013; the revocations are not loaded yet.
         """
         self._revocations.check(identity)
 
@@ -198,15 +209,16 @@ class JwtAuthenticator:
         await self._keys.aclose()
 
     async def authenticate(self, token: str | None) -> Identity:
-        """Return the identity of the client; waits only if no known key has signed ``token``.
+        """Return the identity of a client. This waits only if no present key has signed the token.
 
         Raises:
-            AuthenticationError: the token is missing or bad; code 1008, reason a `Refusal`.
-            RefusedError: the key that may have signed it cannot be loaded now, or the revocations
-                are not known yet; code 1013.
+            AuthenticationError: 1008; the token is missing or not accepted. The reason is a
+                `Refusal`.
+            RefusedError: 1013; the key of the token cannot be loaded now, or the revocations are
+                not loaded yet.
         """
         identity = await self._verify(token)
-        # Also for a token that is remembered: it may have been revoked since.
+        # A cached token may have been revoked, too.
         self._revocations.check(identity)
         return identity
 
@@ -217,7 +229,7 @@ class JwtAuthenticator:
             return identity
         signed = SignedToken(token)
         key = signed.signer(self._keys.keys)
-        if key is None and await self._keys.learn(signed.algorithm, signed.kid):
+        if key is None and await self._keys.load_key(signed.algorithm, signed.kid):
             key = signed.signer(self._keys.keys)
         if key is None:
             raise AuthenticationError(Refusal.INVALID.value)

@@ -1,7 +1,7 @@
-"""Make the CORS headers of responses, so that allowed web pages may read them.
+"""CORS (Fetch Standard, 3.2): headers that allow web pages to read responses. No I/O.
 
-It follows the Fetch standard, 3.2. No I/O. WebSockets need none of it: browsers let every page
-open one, and say in `Origin` which one it is; a gateway may refuse those that it does not list.
+CORS does not apply to WebSockets: browsers let every page open one, with the header ``Origin``. So
+a gateway can refuse the pages that are not in a list.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Final
 
 Headers = list[tuple[bytes, bytes]]
 
-_OF_THIS_MACHINE: Final = "loopback"
+_LOOPBACK_WORD: Final = "loopback"
 
-# Names below localhost are this machine as well: RFC 6761, 6.3.
+# Subdomains of localhost are loopback names, too (RFC 6761, 6.3).
 _LOOPBACK: Final = re.compile(
     rb"https?://((?:[a-z0-9-]+\.)*localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?"
 )
@@ -33,21 +33,22 @@ _PREFLIGHT: Final = (
 
 
 FOREIGN_ORIGIN: Final = "origin not allowed"
-"""Why the stream of a page is refused that is not in the list."""
+"""Reason for refusing the stream of a page that is not in the list."""
 
 
 class Origins:
-    """A list of web pages, by their origins as browsers send them (RFC 6454, 7)."""
+    """A list of web pages by their origins (RFC 6454, 7)."""
 
     def __init__(self, origins: Sequence[str]) -> None:
         """Make a list.
 
         Args:
-            origins: as browsers send them; ``*`` for all, ``loopback`` for those of this machine.
+            origins: origins as browsers send them; ``*`` for all, ``loopback`` for those of this
+                machine.
         """
         self.all = "*" in origins
-        self._loopback = _OF_THIS_MACHINE in origins
-        self._listed = frozenset(each.encode() for each in origins if each != _OF_THIS_MACHINE)
+        self._loopback = _LOOPBACK_WORD in origins
+        self._listed = frozenset(each.encode() for each in origins if each != _LOOPBACK_WORD)
 
     def __bool__(self) -> bool:
         return bool(self._listed) or self._loopback
@@ -57,15 +58,15 @@ class Origins:
             return origin is not None
         if origin is None:
             return False
-        local = self._loopback and _LOOPBACK.fullmatch(origin) is not None
-        return local or origin in self._listed
+        is_loopback = self._loopback and _LOOPBACK.fullmatch(origin) is not None
+        return is_loopback or origin in self._listed
 
 
 class Cors:
     """The web pages that may read responses.
 
-    Tokens come in a header that a script sets, never in a cookie. So credentials in the sense of
-    the Fetch standard are not requested, and allowing all pages gives none of them a token.
+    A script sends its token in a header, and cookies are not used. So credentials, in the sense of
+    the Fetch Standard, are not allowed, and no page can use the token of another page.
     """
 
     def __init__(self, origins: Sequence[str]) -> None:
@@ -76,10 +77,10 @@ class Cors:
         return bool(self._origins)
 
     def headers(self, origin: bytes | None) -> Headers:
-        """Return the headers that every response gets, including errors.
+        """Return the CORS headers of a response, including those of errors.
 
         Args:
-            origin: origin of the request; None if it has none.
+            origin: the header ``Origin`` of the request; None without one.
         """
         if not self._origins:
             return []
@@ -87,11 +88,11 @@ class Cors:
             return [(_ORIGIN, b"*"), _EXPOSE]
         if origin is not None and origin in self._origins:
             return [(_ORIGIN, origin), _EXPOSE, _VARY]
-        # A cache must not give this response to a page that is allowed.
+        # A cache must not use this response for a page that is allowed.
         return [_VARY]
 
     def preflight(self, origin: bytes | None) -> Headers | None:
-        """Return the headers of a 204 that answers a preflight; None if the page is not allowed."""
+        """Return the headers of a 204 response to a preflight; None if the page is not allowed."""
         if origin not in self._origins:
             return None
         return [*self.headers(origin), *_PREFLIGHT]

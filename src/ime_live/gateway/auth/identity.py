@@ -1,6 +1,6 @@
-"""Check the claims of a verified token, and make an `Identity` from them. No I/O.
+"""Check the claims of a token, and make an `Identity` of them. No I/O.
 
-The signature is verified before, see `ime_live.gateway.auth.authenticator`.
+`ime_live.gateway.auth.authenticator` verifies the signature before.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from ime_live.errors import AuthenticationError
 from ime_live.gateway.auth.patterns import Patterns
 
 ANONYMOUS: Final = "anonymous"
-"""The subject of a client without a token, or whose token names none."""
+"""The subject of a client whose token has no subject, or that has no token."""
 
 
 class Refusal(StrEnum):
-    """Reasons for refusing a missing or bad token, as clients get them."""
+    """Reasons for refusing a token, as they are sent to clients."""
 
     REQUIRED = "authentication required"
     TOO_LONG = "token too long"
     INVALID = "invalid token"
-    """Not a JWT, or not signed by one of our keys."""
+    """Not a JWT, or not signed by one of the keys."""
     BAD_CLAIMS = "invalid claims"
-    """Signed by one of our keys, but a claim has the wrong type."""
+    """Signed by one of the keys, but a claim has the wrong type."""
     EXPIRED = "token expired"
     NOT_YET_VALID = "token not yet valid"
     WRONG_AUDIENCE = "wrong audience"
@@ -37,15 +37,15 @@ class Refusal(StrEnum):
 
 
 class Identity(Struct, frozen=True, dict=True):
-    """A client, and the contracts that it may see.
+    """An authenticated client, and the contracts that it may see.
 
     Attributes:
         subject: claim ``sub``, or `ANONYMOUS`.
-        expires: when the token expires, including the leeway, in Unix seconds; None for never.
+        expires: when the token expires, plus the leeway [Unix seconds]; None for never.
         patterns: claim ``contracts``; None if all contracts are allowed.
-        begins: when the token becomes valid, less the leeway, in Unix seconds; None for always.
-        token_id: claim ``jti``, by which the token can be revoked.
-        issued: claim ``iat``, in Unix seconds.
+        begins: when the token becomes valid, minus the leeway [Unix seconds]; None without ``nbf``.
+        token_id: claim ``jti``, by which the token can be revoked; None without one.
+        issued: claim ``iat`` [Unix seconds]; None without one.
     """
 
     subject: str
@@ -56,18 +56,18 @@ class Identity(Struct, frozen=True, dict=True):
     issued: float | None = None
 
     def is_valid_at(self, now: float) -> bool:
-        """Return whether the token's own times allow it at ``now``, in Unix seconds."""
+        """Return whether the token has begun and has not expired at a time [Unix seconds]."""
         return (self.expires is None or now < self.expires) and (
             self.begins is None or self.begins <= now
         )
 
     def may_see(self, contract: Contract) -> bool:
-        """Return whether the token lets the client see ``contract``; see `Patterns`."""
+        """Return whether the token covers a contract; see `Patterns`."""
         return self.patterns is None or self._matcher.match(contract)
 
     @cached_property
     def _matcher(self) -> Patterns:
-        # Made once per client, not once per contract that it asks for.
+        # Cached, because a client may request many contracts.
         return Patterns(self.patterns or ())
 
 
@@ -76,19 +76,19 @@ def identity_from(
 ) -> Identity:
     """Check the claims of a verified token (RFC 7519, 4.1).
 
-    A claim that restricts a token (``exp``, ``nbf``, ``contracts``) may be absent. But if it is
-    present and cannot be read, the token is refused: it is never a free pass. ``iat`` is when the
-    token was made, and not a limit (4.1.6): the issuer's clock may be ahead of ours.
+    A claim that restricts a token (``exp``, ``nbf``, ``contracts``) may be missing. If it is
+    present but cannot be read, the token is refused. ``iat`` does not restrict a token (4.1.6): the
+    issuer's clock may be ahead.
 
     Args:
-        payload: the token's claims, JSON.
+        payload: the claims of the token, JSON.
         audience: value that ``aud`` must be or contain; None for any.
         issuer: value that ``iss`` must be; None for any.
-        leeway: seconds by which the issuer's clock may differ from ours.
-        now: Unix seconds.
+        leeway: time by which the issuer's clock may differ [s].
+        now: the present time [Unix seconds].
 
     Raises:
-        AuthenticationError: the reason is a `Refusal`; the detail names the claim that is wrong.
+        AuthenticationError: 1008; the reason is a `Refusal`, and the detail names the wrong claim.
     """
     try:
         claims = _decode_claims(payload)
@@ -103,22 +103,22 @@ def identity_from(
         raise AuthenticationError(
             Refusal.NOT_YET_VALID.value, detail=f"nbf is {ahead:.0f} s ahead of this server's clock"
         )
-    if audience is not None and audience not in _several(claims.aud or ()):
-        given = ", ".join(_several(claims.aud or ()))
+    if audience is not None and audience not in _as_tuple(claims.aud or ()):
+        audiences = ", ".join(_as_tuple(claims.aud or ()))
         raise AuthenticationError(
-            Refusal.WRONG_AUDIENCE.value, detail=_mismatch("aud", audience, given)
+            Refusal.WRONG_AUDIENCE.value, detail=_mismatch("aud", audience, audiences)
         )
     if issuer is not None and claims.iss != issuer:
         raise AuthenticationError(
             Refusal.WRONG_ISSUER.value, detail=_mismatch("iss", issuer, claims.iss or "")
         )
-    patterns = None if claims.contracts is UNSET else _several(claims.contracts)
+    patterns = None if claims.contracts is UNSET else _as_tuple(claims.contracts)
     issued = None if claims.iat is UNSET else claims.iat
     return Identity(claims.sub or ANONYMOUS, expires, patterns, begins, claims.jti, issued)
 
 
 class _Claims(Struct):
-    # A null for a time or for the contracts is an error; a null for a name means no name.
+    # A null is an error for a time and for the contracts; for other claims it means no value.
     exp: float | UnsetType = UNSET
     nbf: float | UnsetType = UNSET
     iat: float | UnsetType = UNSET
@@ -137,7 +137,7 @@ _TIME: Final = (float, "a number of seconds since 1970")
 _TEXT: Final = (str | None, "a text")
 _TEXTS: Final = (str | list[str], "a text or a list of texts")
 
-_MUST_BE: Final[dict[str, tuple[Any, str]]] = {
+_CLAIM_TYPES: Final[dict[str, tuple[Any, str]]] = {
     "exp": _TIME,
     "nbf": _TIME,
     "iat": _TIME,
@@ -157,17 +157,17 @@ _JSON_TYPES: Final = {
     "n": "null",
 }
 
-_LONGEST_SHOWN: Final = 100
+_MAX_SHOWN: Final = 100
 
 
 def _wrong_claims(payload: bytes) -> str:
-    """Return which claims have the wrong type and what they must be, without their contents."""
+    """Describe the claims with a wrong type, without their values."""
     try:
         claims = _decode_object(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return "the claims must be a well-formed JSON object"
     wrong = []
-    for name, (kind, what) in _MUST_BE.items():
+    for name, (kind, expected) in _CLAIM_TYPES.items():
         if name in claims:
             try:
                 msgspec.json.decode(claims[name], type=kind)
@@ -175,9 +175,9 @@ def _wrong_claims(payload: bytes) -> str:
                 got = _json_type(bytes(claims[name]))
                 if kind is float and got == "a number":
                     got = "one that is too large"
-                elif got in what:
+                elif got in expected:
                     got = "one that is not well-formed"
-                wrong.append(f"{name} must be {what}, got {got}")
+                wrong.append(f"{name} must be {expected}, got {got}")
     return "; ".join(wrong)
 
 
@@ -190,12 +190,12 @@ def _json_type(raw: bytes) -> str:
     return kind
 
 
-def _mismatch(claim: str, wanted: str, given: str) -> str:
-    if len(given) > _LONGEST_SHOWN:
-        given = given[:_LONGEST_SHOWN] + "…"
-    return f"{claim} must be {wanted}, got {given or 'none'}"
+def _mismatch(claim: str, expected: str, value: str) -> str:
+    if len(value) > _MAX_SHOWN:
+        value = value[:_MAX_SHOWN] + "…"
+    return f"{claim} must be {expected}, got {value or 'none'}"
 
 
-def _several(claim: str | Iterable[str]) -> tuple[str, ...]:
-    """Return a claim that is one string or a list of them (RFC 7519, 4.1.3) as a list."""
+def _as_tuple(claim: str | Iterable[str]) -> tuple[str, ...]:
+    """Return a claim that may be one string or a list of strings (RFC 7519, 4.1.3) as a tuple."""
     return (claim,) if isinstance(claim, str) else tuple(claim)

@@ -1,7 +1,4 @@
-"""Read JSON Web Key Sets (RFC 7517), and keep the one at a URL fresh.
-
-`JwksUrl` never fetches often, never waits long, and never forgets keys that were valid.
-"""
+"""Read JSON Web Key Sets (RFC 7517) from files and URLs."""
 
 from __future__ import annotations
 
@@ -26,42 +23,42 @@ if TYPE_CHECKING:
     import httpx
 
 MAX_AGE: Final = 600.0
-"""Seconds after which a set is fetched again: how long a withdrawn key may stay valid."""
+"""Seconds after which a set is fetched again, so a withdrawn key may stay valid for this time."""
 
 MIN_INTERVAL: Final = 10.0
-"""Minimum time between two fetches, however many tokens name unknown keys [s]."""
+"""Minimum time between two fetches because of tokens with unknown key ids [s]."""
 
 RECHECK_INTERVAL: Final = 60.0
-"""Minimum time between two fetches that are made because a known key does not fit a token [s]."""
+"""Minimum time between two fetches because of tokens that a known key does not verify [s]."""
 
 RETRY_INTERVAL: Final = 30.0
-"""Seconds after which a failed fetch is repeated, if no token causes one before."""
+"""Seconds after which a failed fetch is repeated, unless a token causes one before."""
 
 FETCH_TIMEOUT: Final = 3.0
-"""Seconds that a whole fetch may take."""
+"""Timeout of a fetch as a whole [s]."""
 
 MAX_SET_BYTES: Final = 1024 * 1024
-"""Size of the largest set that is read [bytes]; real ones have 1 to 10 KiB."""
+"""Maximum size of a set [bytes]; real sets have 1 to 10 KiB."""
 
-# The algorithm for each key type (RFC 7518, 6.1; RFC 8037, 2). PyJWT reads a key by the algorithm;
-# `Key` checks its curve and size.
+# The algorithm for each key type (RFC 7518, 6.1; RFC 8037, 2). PyJWT needs it to read a key; `Key`
+# checks the curve and the size.
 _ALGORITHMS: Final = {"RSA": "RS256", "EC": "ES256", "OKP": "EdDSA", "oct": "HS256"}
 
 log = structlog.get_logger()
 
 
-def read_key_set(raw: bytes, *, secrets: bool) -> tuple[Key, ...]:
-    """Read a JWK Set (RFC 7517, 5); a key that cannot be used is skipped and logged.
+def read_key_set(content: bytes, *, secrets: bool) -> tuple[Key, ...]:
+    """Read a JWK Set (RFC 7517, 5); keys that cannot be used are skipped and logged.
 
     Args:
-        raw: the set, JSON.
-        secrets: whether it may hold shared secrets (``"kty": "oct"``); False for one from a URL.
+        content: the set, JSON.
+        secrets: whether shared secrets (``"kty": "oct"``) are accepted; False for a set at a URL.
 
     Raises:
-        ValueError: it is not a set, or has no usable key. The text quotes nothing of it.
+        ValueError: this is not a JWK Set, or it has no usable key. The text contains no part of it.
     """
     try:
-        entries = _decode_set(raw).keys
+        entries = _decode_set(content).keys
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise ValueError("expected a JWK Set, a JSON object with the list `keys`") from None
     keys = []
@@ -78,15 +75,14 @@ def read_key_set(raw: bytes, *, secrets: bool) -> tuple[Key, ...]:
 class JwksUrl:
     """The key set at a URL: fetched, cached, refreshed.
 
-    - There is one fetch at a time; all callers that need it wait for the same one.
-    - A set is fetched again when it is `MAX_AGE` old; when `refresh` is called, but not within
-      `MIN_INTERVAL` of the last time; and when `recheck` is, once per `RECHECK_INTERVAL`.
-    - A fetch that fails leaves the keys as they are, and is repeated within twice
-      `RETRY_INTERVAL`.
+    - All callers that need a fetch wait for the same one.
+    - The set is fetched again after `MAX_AGE`; by `refresh`, at most once per `MIN_INTERVAL`; and
+      by `recheck`, at most once per `RECHECK_INTERVAL`.
+    - A failed fetch does not change the keys, and is repeated within twice `RETRY_INTERVAL`.
 
     Attributes:
         url: address of the set.
-        keys: keys of the last valid set; empty before the first.
+        keys: keys of the last valid set; empty before the first fetch.
     """
 
     def __init__(
@@ -96,20 +92,20 @@ class JwksUrl:
         clock: Clock = SYSTEM_CLOCK,
         fetch_timeout: float = FETCH_TIMEOUT,
     ) -> None:
-        """Check ``url``; nothing is fetched before `start`.
+        """Check a URL; nothing is fetched before `start`.
 
         Args:
-            url: https, or http of a loopback address.
+            url: an https URL, or an http URL of a loopback address.
             clock: the machine's clock, for ages and waits.
-            fetch_timeout: time that a whole fetch may take [s].
+            fetch_timeout: timeout of a fetch as a whole [s].
 
         Raises:
-            SettingsError: it is not such a URL, or it holds a password.
+            SettingsError: this is no such URL, or it has a user or a password.
         """
         try:
             parts = urlsplit(url)
             host = parts.hostname or ""
-            _ = parts.port  # raises if it is not a port
+            _ = parts.port  # raises ValueError if it is invalid
         except ValueError as error:
             raise SettingsError(
                 f"--jwks must be a file, or a URL with a valid host and port, got {shown_url(url)}"
@@ -130,7 +126,7 @@ class JwksUrl:
             )
         self.keys: tuple[Key, ...] = ()
         self.url = url
-        # A proxy in the environment is for other hosts, not for this machine.
+        # A proxy in the environment is not meant for this machine.
         self._trust_env = not is_loopback(host)
         self._clock = clock
         self._fetch_timeout = fetch_timeout
@@ -142,26 +138,26 @@ class JwksUrl:
         self._failures = 0
 
     async def start(self) -> None:
-        """Fetch the set, and keep it fresh from then on; a failed fetch is only logged."""
-        # Imported here, because it takes 0.1 s and few gateways need it.
+        """Fetch the set, and begin to refresh it at intervals; a failed fetch is only logged."""
+        # Imported here, because the import takes 0.1 s and few gateways need it.
         import httpx
 
         self._client = httpx.AsyncClient(
-            # The system's certificates include an organisation's own authority.
+            # The certificates of the system may include those of an organisation's own authority.
             verify=ssl.create_default_context(),
             trust_env=self._trust_env,
-            # Trust in a key set is trust in the configured host, not in where it redirects.
+            # Only the configured host is trusted, not the target of a redirect.
             follow_redirects=False,
             timeout=self._fetch_timeout,
-            # Without compression, the size limit holds for what is transferred.
+            # Without compression, so that the size limit applies to the transferred bytes.
             headers={"Accept": "application/json", "Accept-Encoding": "identity"},
         )
         await self._fetch_once()
         self._refresher = asyncio.create_task(self._keep_fresh())
 
     async def aclose(self) -> None:
-        """Stop refreshing; callers that wait for a fetch are refused. The keys stay."""
-        # First, so that waiting callers find it gone when the fetch ends.
+        """Stop refreshing, and refuse the callers that wait for a fetch. The keys are kept."""
+        # None before the fetch ends, so that the waiting callers are refused.
         client, self._client = self._client, None
         tasks = [task for task in (self._refresher, self._fetching) if task is not None]
         for task in tasks:
@@ -171,26 +167,26 @@ class JwksUrl:
             await client.aclose()
 
     async def refresh(self) -> None:
-        """Wait until the keys are those that the URL had within the last `MIN_INTERVAL`.
+        """Fetch the set unless it was fetched within the last `MIN_INTERVAL` seconds.
 
         Raises:
-            RefusedError: with code 1013: the last fetch failed.
+            RefusedError: 1013; the last fetch has failed.
         """
         if self._fetching is not None or self._clock.monotonic() - self._fetched_at >= MIN_INTERVAL:
             await self._fetch_once()
         self._check_fetched()
 
     async def recheck(self) -> bool:
-        """Fetch the set because a known key does not verify a token that should be signed by it.
+        """Fetch the set because a token with a known key id cannot be verified.
 
-        Issuers change keys without notice, and some keep the ``kid``. Anybody can send bad tokens,
-        so this is done once per `RECHECK_INTERVAL`.
+        An issuer may replace a key without a new ``kid``. But anyone can send invalid tokens, so
+        the set is fetched at most once per `RECHECK_INTERVAL`.
 
         Returns:
-            Whether the set was fetched, by this call or by one that was under way.
+            Whether the set was fetched, by this call or by a concurrent one.
 
         Raises:
-            RefusedError: with code 1013: it could not be fetched.
+            RefusedError: 1013; the last fetch has failed.
         """
         fetches = self._fetching is not None
         if not fetches and self._clock.monotonic() - self._rechecked_at >= RECHECK_INTERVAL:
@@ -210,30 +206,30 @@ class JwksUrl:
             interval = RETRY_INTERVAL if self._failures else MAX_AGE
             remaining = self._fetched_at + interval - self._clock.monotonic()
             if remaining > 0:
-                # Never for long: `refresh` may fetch meanwhile, and fail.
+                # At most this long, because a fetch by `refresh` may fail meanwhile.
                 await self._clock.sleep(min(remaining, RETRY_INTERVAL))
             else:
                 await self._fetch_once()
 
     async def _fetch_once(self) -> None:
-        """Fetch, or wait for the fetch that is under way."""
+        """Fetch the set, or wait for the fetch under way."""
         if self._client is None:
             return
         if self._fetching is None:
             self._fetched_at = self._clock.monotonic()
             self._fetching = asyncio.create_task(self._fetch(self._client))
-        # Unlike awaiting the task, this does not end the fetch when a waiting client leaves, nor
-        # the client when the gateway ends the fetch.
+        # Not `await self._fetching`: the cancellation of one caller would cancel the fetch for all,
+        # and the cancellation of the fetch would be raised in its callers.
         await asyncio.wait([self._fetching])
 
     async def _fetch(self, client: httpx.AsyncClient) -> None:
         import httpx
 
         try:
-            # httpx limits each read; this limits their sum.
+            # The timeout of httpx applies to each read; this one to the whole fetch.
             async with asyncio.timeout(self._fetch_timeout):
-                raw = await _get(client, self.url)
-            self.keys = read_key_set(raw, secrets=False)
+                content = await _get(client, self.url)
+            self.keys = read_key_set(content, secrets=False)
         # ValueError: not a key set, or a URL that only httpx rejects.
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, ValueError) as error:
             self._failures += 1
@@ -259,21 +255,21 @@ _decode_set = msgspec.json.Decoder(_KeySet).decode
 
 
 class _Jwk(msgspec.Struct):
-    # The fields that decide whether a key can be used (RFC 7517, 4); PyJWT reads the rest.
+    # The fields that determine whether a key can be used (RFC 7517, 4); PyJWT reads the others.
     kty: Literal["RSA", "EC", "OKP", "oct"]
     kid: str | None = None
     alg: str | None = None
     use: Literal["sig"] = "sig"
     key_ops: tuple[str, ...] = ("verify",)
     d: Any = None
-    """The private half (RFC 7518, 6.2.2 and 6.3.2)."""
+    """The private part of the key (RFC 7518, 6.2.2 and 6.3.2)."""
 
 
 def _read_key(entry: object, *, secrets: bool) -> Key:
     """Read one JWK.
 
     Raises:
-        ValueError: it cannot be used; the text says why, and quotes nothing secret.
+        ValueError: the key cannot be used. The text contains the reason, and nothing secret.
     """
     try:
         jwk = msgspec.convert(entry, _Jwk)
@@ -281,26 +277,28 @@ def _read_key(entry: object, *, secrets: bool) -> Key:
         raise ValueError(str(error)) from None
     algorithm = _ALGORITHMS[jwk.kty]
     if jwk.kty == "oct" and not secrets:
-        raise ValueError("a shared secret that anyone can fetch")
+        raise ValueError("a key at a URL must be public, got a shared secret (oct)")
     if jwk.d is not None:
-        raise ValueError("a private key")
+        raise ValueError("a key must be public, got a private key")
     if "verify" not in jwk.key_ops:
-        raise ValueError("key_ops does not hold verify")
+        raise ValueError(f"key_ops must contain verify, got {', '.join(jwk.key_ops) or 'none'}")
     if jwk.alg not in {None, algorithm}:
-        raise ValueError(f"alg is not {algorithm}, the only one for such a key here")
+        raise ValueError(f"alg of a key of type {jwk.kty} must be {algorithm}, got {jwk.alg}")
     try:
         material = jwt.get_algorithm_by_name(algorithm).from_jwk(cast("dict[str, Any]", entry))
     except (jwt.PyJWTError, ValueError, TypeError, LookupError, UnsupportedAlgorithm):
-        raise ValueError(f"not a well-formed {jwk.kty} key") from None
+        raise ValueError(
+            f"a key of type {jwk.kty} must be well-formed, got one that is not"
+        ) from None
     return Key(material, jwk.kid)
 
 
 async def _get(client: httpx.AsyncClient, url: str) -> bytes:
-    """Return the body at ``url``.
+    """Return the body of the response at a URL.
 
     Raises:
-        httpx.HTTPError: it could not be fetched.
-        ValueError: the response is not a 200, or too long.
+        httpx.HTTPError: there is no response.
+        ValueError: the response has another status than 200, or is too large.
     """
     async with client.stream("GET", url) as response:
         if response.status_code != HTTPStatus.OK:
@@ -309,5 +307,5 @@ async def _get(client: httpx.AsyncClient, url: str) -> bytes:
         async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > MAX_SET_BYTES:
-                raise ValueError(f"the answer must have at most {MAX_SET_BYTES} bytes")
+                raise ValueError(f"the response must have at most {MAX_SET_BYTES} bytes, got more")
     return bytes(body)

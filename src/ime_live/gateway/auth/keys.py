@@ -1,7 +1,6 @@
-"""Load the keys that settings name, and make the `Authenticator`.
+"""Load the keys that verify tokens from the settings, files and a JWKS URL.
 
-Files are read again when they change; errors name the file. `ime_live.gateway.auth.jwks` reads key
-sets, and keeps the one at a URL fresh.
+Files are read again when they change. `ime_live.gateway.auth.jwks` reads key sets.
 """
 
 from __future__ import annotations
@@ -33,85 +32,92 @@ class KeyFile:
     """A file with keys, read again when it changes.
 
     Attributes:
-        keys: those that the file had when it could be read last.
+        keys: the keys at the last successful reading.
     """
 
     def __init__(self, path: str, read: Callable[[str], tuple[Key, ...]]) -> None:
         """Read the file.
 
         Args:
-            path: its path.
-            read: reads it; raises SettingsError.
+            path: path of the file.
+            read: returns the keys of the file at a path; raises SettingsError.
 
         Raises:
-            SettingsError: it cannot be read, or has no key; names the option and the path.
+            SettingsError: the file cannot be read, or has no key. The text has the option and the
+                path.
         """
         self._path = path
         self._read = read
-        self._seen = _look(path)
+        self._fingerprint = _fingerprint_of(path)
         self.keys = read(path)
 
     def reload(self, limited: LogLimiter) -> None:
-        """Read the file again if it has changed; keep the keys if it cannot be read."""
-        seen = _look(self._path)
-        if seen == self._seen:
+        """Read the file again if it has changed; keep the present keys if it cannot be read."""
+        fingerprint = _fingerprint_of(self._path)
+        if fingerprint == self._fingerprint:
             return
         event = "keys cannot be read; keeping the known keys"
         try:
             self.keys = self._read(self._path)
         except SettingsError as error:
-            # Not noted as seen: a file that is being written is complete a moment later.
+            # The fingerprint is not updated: if the file is being written, it is complete soon.
             limited.error(event, key=(event, self._path), error=str(error))
             return
-        self._seen = seen
+        self._fingerprint = fingerprint
         limited.forget((event, self._path))
         log.info("keys reloaded", path=self._path, keys=len(self.keys))
 
 
-def _look(path: str) -> tuple[int, ...]:
-    """Return a value that changes when the file is written or replaced; empty without a file."""
+def _fingerprint_of(path: str) -> tuple[int, ...]:
+    """Return a value that changes when a file is written or replaced; empty without a file."""
     try:
-        found = Path(path).stat()
+        stat = Path(path).stat()
     except (OSError, ValueError):
         return ()
-    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino, stat.st_dev
 
 
 class Keyring:
-    """All keys of a gateway: fixed ones, those of files, and those of a JWKS URL."""
+    """All keys of a gateway: from the settings, from files, and from a JWKS URL."""
 
     def __init__(
         self,
-        given: Sequence[Key] = (),
+        fixed: Sequence[Key] = (),
         url: JwksUrl | None = None,
         files: Sequence[KeyFile] = (),
     ) -> None:
-        """Make a keyring of fixed keys, of files, and of a URL, whose keys come with `start`."""
-        self._given = tuple(given)
+        """Make a keyring.
+
+        Args:
+            fixed: keys that do not change.
+            url: a JWKS URL, whose keys `start` fetches; None without one.
+            files: files with keys.
+        """
+        self._fixed = tuple(fixed)
         self._url = url
         self._files = tuple(files)
         self._limited = LogLimiter(log)
-        self._known = self._collect()
+        self._local = self._collect()
 
     def _collect(self) -> tuple[Key, ...]:
-        return (*self._given, *(key for file in self._files for key in file.keys))
+        return (*self._fixed, *(key for file in self._files for key in file.keys))
 
     @property
     def keys(self) -> tuple[Key, ...]:
-        """The keys known now."""
-        return self._known if self._url is None else self._known + self._url.keys
+        """The present keys."""
+        return self._local if self._url is None else self._local + self._url.keys
 
     def reload(self) -> None:
-        """Read the files that have changed; a file that cannot be read keeps its keys."""
+        """Read changed files again; keep the keys of a file that cannot be read."""
         for file in self._files:
             file.reload(self._limited)
-        self._known = self._collect()
+        self._local = self._collect()
 
     async def adopt(self, other: Keyring) -> None:
-        """Have the keys of another keyring instead; a URL that both have keeps its fetched keys.
+        """Use the keys of another keyring; if both have the same URL, its fetched keys are kept.
 
         Raises:
-            SettingsError: no keys can be fetched from a new URL; then nothing has changed.
+            SettingsError: no keys can be fetched from a new URL; the present keys are kept.
         """
         former, url = self._url, other._url
         if former is not None and url is not None and former.url == url.url:
@@ -121,8 +127,8 @@ class Keyring:
             if not url.keys:
                 await url.aclose()
                 raise SettingsError(f"--jwks {url.url}: no keys can be fetched; see above")
-        self._given, self._files, self._url = other._given, other._files, url
-        self._known = self._collect()
+        self._fixed, self._files, self._url = other._fixed, other._files, url
+        self._local = self._collect()
         if former is not None and former is not url:
             await former.aclose()
 
@@ -132,38 +138,43 @@ class Keyring:
             await self._url.start()
 
     async def aclose(self) -> None:
-        """Stop fetching."""
+        """Stop fetching the keys of the URL."""
         if self._url is not None:
             await self._url.aclose()
 
-    async def learn(self, algorithm: str, kid: str | None) -> bool:
-        """Check the URL for the key of a token that none of `keys` verifies.
+    async def load_key(self, algorithm: str, kid: str | None) -> bool:
+        """Fetch the key set of the URL for a token that none of `keys` verifies.
+
+        Args:
+            algorithm: algorithm in the header of the token.
+            kid: key id in the header of the token; None without one.
 
         Returns:
-            Whether `keys` were fetched. Not if there is no URL, if the algorithm is not one of
-            public keys, or if the token has a known key id or none, and the set was fetched
-            recently for such a token.
+            Whether the set was fetched. It is not fetched without a URL, for an algorithm with
+            secrets, or for a token without an unknown key id if it was fetched recently for such a
+            token.
 
         Raises:
-            RefusedError: with code 1013: the URL may have the key, but does not answer.
+            RefusedError: 1013; the URL may have the key, but cannot be fetched now.
         """
         if self._url is None or algorithm not in PUBLIC_KEY_ALGORITHMS:
             return False
-        known = self._url.keys
-        if known and (kid is None or any(kid == key.kid for key in known)):
+        keys = self._url.keys
+        if keys and (kid is None or any(kid == key.kid for key in keys)):
             return await self._url.recheck()
         await self._url.refresh()
         return True
 
 
 def keyring_from(settings: JwtSettings) -> Keyring:
-    """Load every key that ``settings`` name; a URL is fetched only by `Keyring.start`.
+    """Load the keys of all sources in the settings; a URL is fetched only by `Keyring.start`.
 
-    Several sources together serve a change from one to another: a token is valid if a key of any
-    of them has signed it.
+    A token is valid if a key of any source has signed it. So one source can replace another without
+    an interruption.
 
     Raises:
-        SettingsError: a key cannot be used, or a file cannot be read; names the option and path.
+        SettingsError: a key cannot be used, or a file cannot be read. The text has the option and
+            the path.
     """
     keys: list[Key] = []
     files: list[KeyFile] = []
@@ -171,7 +182,7 @@ def keyring_from(settings: JwtSettings) -> Keyring:
     if settings.jwt_secret:
         keys.append(_secret_key(settings.jwt_secret))
     if settings.jwt_secret_file:
-        files.append(KeyFile(settings.jwt_secret_file, secrets_in))
+        files.append(KeyFile(settings.jwt_secret_file, read_secrets))
     if settings.jwt_public_key:
         files.append(KeyFile(settings.jwt_public_key, lambda path: (_pem_key(path),)))
     if "://" in settings.jwks:
@@ -184,15 +195,15 @@ def keyring_from(settings: JwtSettings) -> Keyring:
 def authenticator_from(
     settings: AuthSettings, *, clock: Clock = SYSTEM_CLOCK, revocations: Revocations | None = None
 ) -> Authenticator:
-    """Return the authenticator for ``settings``. Call its `start` before use.
+    """Return the authenticator for the settings. Call its `start` before use.
 
     Args:
-        settings: where the keys are, and what tokens must contain.
+        settings: the sources of keys, and the required claims.
         clock: the machine's clock, for the times in tokens.
-        revocations: tokens that are no longer accepted; None for none.
+        revocations: the revoked tokens; None without revocations.
 
     Raises:
-        SettingsError: see `keyring_from`.
+        SettingsError: a key cannot be loaded; see `keyring_from`.
     """
     if settings.auth is AuthMode.NONE:
         return NoAuthenticator()
@@ -207,10 +218,10 @@ def authenticator_from(
 
 
 async def check_key_url(settings: JwtSettings) -> None:
-    """Fetch the keys of a URL once, before several workers are told to do so.
+    """Check that the keys of a JWKS URL can be fetched.
 
     Raises:
-        SettingsError: see `keyring_from`, or no keys can be fetched.
+        SettingsError: they cannot, or another key cannot be loaded; see `keyring_from`.
     """
     keyring = Keyring()
     await keyring.adopt(keyring_from(settings))
@@ -224,11 +235,12 @@ def _secret_key(secret: str) -> Key:
         raise SettingsError(f"--jwt-secret: {error}") from error
 
 
-def secrets_in(path: str) -> tuple[Key, ...]:
-    """Return the secrets of a file, one per line; empty lines and those with # do not count.
+def read_secrets(path: str) -> tuple[Key, ...]:
+    """Return the secrets of a file, one per line; empty lines and lines with # are ignored.
 
     Raises:
-        SettingsError: it cannot be read, or has a line that is no secret, which is not quoted.
+        SettingsError: the file cannot be read, or a line is no secret. The text does not contain
+            the line.
     """
     keys = []
     for number, line in enumerate(read_secret_lines(path), 1):
@@ -240,35 +252,36 @@ def secrets_in(path: str) -> tuple[Key, ...]:
 
 
 def read_secret_lines(path: str) -> list[bytes]:
-    """Return the lines of a file of secrets.
+    """Return the lines of a file of secrets, without empty lines and lines with #.
 
     Raises:
-        SettingsError: it cannot be read, or has none.
+        SettingsError: the file cannot be read, or has no secret.
     """
     lines = [line.strip() for line in read_file(_SECRET_FILE, path).splitlines()]
-    found = [line for line in lines if line and not line.startswith(b"#")]
-    if not found:
+    secrets = [line for line in lines if line and not line.startswith(b"#")]
+    if not secrets:
         raise SettingsError(f"{_SECRET_FILE} {path} must have a secret per line, got none")
-    return found
+    return secrets
 
 
 def _pem_key(path: str) -> Key:
     """Return the key of a PEM file (RFC 7468): a public key, or that of a certificate."""
-    raw = read_file("--jwt-public-key", path)
-    if b"PRIVATE KEY-----" in raw:
+    pem = read_file("--jwt-public-key", path)
+    if b"PRIVATE KEY-----" in pem:
         raise SettingsError(
             f"--jwt-public-key {path}: expected a public key, got a private key, which only the "
             "issuer of tokens may have; `openssl pkey -pubout` writes its public key"
         )
     try:
-        if b"-----BEGIN CERTIFICATE-----" in raw:
-            # Only the key counts: the configuration vouches for it, not a certificate authority.
-            material: object = x509.load_pem_x509_certificate(raw).public_key()
+        if b"-----BEGIN CERTIFICATE-----" in pem:
+            # Only the key is used. It is trusted because it is configured, so the certificate is
+            # not verified.
+            material: object = x509.load_pem_x509_certificate(pem).public_key()
         else:
-            material = load_pem_public_key(raw)
+            material = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise SettingsError(
-            f"--jwt-public-key {path}: expected a public key in PEM form"
+            f"--jwt-public-key {path}: expected a public key in PEM form, got something else"
         ) from error
     try:
         return Key(material)
@@ -277,7 +290,7 @@ def _pem_key(path: str) -> Key:
 
 
 def _key_set(path: str) -> tuple[Key, ...]:
-    """Return the keys of a JWKS file; a file on this machine may hold shared secrets."""
+    """Return the keys of a JWKS file, which may include shared secrets."""
     try:
         return read_key_set(read_file("--jwks", path), secrets=True)
     except ValueError as error:
@@ -285,10 +298,14 @@ def _key_set(path: str) -> tuple[Key, ...]:
 
 
 def read_file(option: str, path: str) -> bytes:
-    """Return the bytes of a file that an option names.
+    """Return the content of a file that an option names.
+
+    Args:
+        option: name of the option, for the error.
+        path: path of the file.
 
     Raises:
-        SettingsError: it cannot be read; names the option and the path.
+        SettingsError: the file cannot be read. The text has the option and the path.
     """
     try:
         return Path(path).read_bytes()

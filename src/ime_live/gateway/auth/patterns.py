@@ -18,10 +18,10 @@ _WILDCARDS: Final = "*?["
 class Patterns:
     """Patterns, prepared for matching many contracts.
 
-    ``KASH*`` is matched with a contract's current name and its aliases, ``id:12*`` with its id.
-    The wildcards are those of `fnmatch` (``*``, ``?``, ``[seq]``); upper and lower case differ;
-    both sides are compared in the forms that `fold` and `fold_name` give them. So a blank inside
-    a Persian name may be left out or be a joiner, and one beside a wildcard counts.
+    ``KASH*`` is matched with the present and former names of a contract, ``id:12*`` with its id.
+    The wildcards are those of `fnmatch` (``*``, ``?``, ``[seq]``), and upper and lower case differ.
+    Patterns and names are compared in the forms of `fold` and `fold_name`. So a blank inside a
+    Persian name may be missing, or be a joiner; a blank next to a wildcard must match.
 
     >>> Patterns(["KASH*"]).match(Contract(contract_id="1", contract_name="KASHF05"))
     True
@@ -36,19 +36,19 @@ class Patterns:
         self._ids = _Matcher([fold(p.removeprefix(_ID)) for p in folded if p.startswith(_ID)])
 
     def match(self, contract: Contract) -> bool:
-        """Return whether one of the patterns matches ``contract``."""
+        """Return whether one of the patterns matches a contract."""
         return self._ids.match(_folded(contract.contract_id)) or any(
             self._names.match(form) for name in contract.names for form in _forms(name)
         )
 
 
 class _Matcher:
-    """Matches a text with several patterns; both must be folded already."""
+    """Matches a text with several patterns; both must be folded."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         patterns = frozenset(patterns)
         globs = frozenset(p for p in patterns if any(c in p for c in _WILDCARDS))
-        # A token may list hundreds of contracts by name: one look-up finds any of them.
+        # A token may list hundreds of names, which one look-up in a set finds.
         self._plain = patterns - globs
         self._globs = tuple(_glob(p) for p in globs)
 
@@ -56,8 +56,8 @@ class _Matcher:
         return text in self._plain or any(glob.match(text) for glob in self._globs)
 
 
-# Tokens have few different patterns, and contracts are matched with them again and again. Both
-# caches are bounded, because we do not control what tokens contain.
+# Different tokens often have the same patterns. The caches are bounded, because issuers decide what
+# tokens contain.
 @lru_cache(maxsize=4096)
 def _glob(pattern: str) -> re.Pattern[str]:
     return re.compile(fnmatch.translate(pattern))

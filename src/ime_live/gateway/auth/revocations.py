@@ -13,80 +13,86 @@ from ime_live.gateway.auth.identity import Identity, Refusal
 from ime_live.store.revocation import Revocation, RevokedBy
 
 REVOKED: Final = "token revoked"
-"""Kind of the refusal, for the log and the metrics; clients get `Refusal.INVALID`."""
+"""Kind of the refusal, for the log and metrics; the reason for clients is `Refusal.INVALID`."""
 
 
 class Revocations:
-    """The revocations that a gateway knows.
+    """The revocations of a gateway.
 
-    A revocation is forgotten only when it is over. So a store that has lost its data, or has come
-    back with older data, makes no token valid again.
+    A revocation is kept until it is over, even if the store no longer has it. So a store that has
+    lost data makes no token valid again.
     """
 
-    def __init__(self, *, loaded: bool = False, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, *, loaded: bool = False, on_change: Callable[[], None] = lambda: None
+    ) -> None:
         """Start without revocations.
 
         Args:
-            loaded: whether that is all; if not, no token is accepted before `merge`.
-            changed: called when there are new ones.
+            loaded: whether the revocations count as loaded; if not, no token is accepted before
+                `merge`.
+            on_change: called when there are new revocations.
         """
         self.loaded = loaded
-        """Whether the stored ones were read at least once."""
-        self._changed = changed
-        self._known: dict[str, Revocation] = {}
+        """Whether the revocations of the store were merged at least once."""
+        self._on_change = on_change
+        self._by_key: dict[str, Revocation] = {}
         self._by_id: dict[str, Revocation] = {}
         self._by_subject: dict[str, Revocation] = {}
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._by_key)
 
     def merge(self, stored: Mapping[str, Revocation], now: float) -> list[Revocation]:
         """Add the revocations of the store.
 
         Args:
-            stored: revocations by their keys.
-            now: Unix seconds.
+            stored: the revocations in the store, by their keys.
+            now: the present time [Unix seconds].
 
         Returns:
-            Those that the store does not have and must have: it has lost them.
+            Revocations that the store has lost, which should be stored again.
         """
         self.loaded = True
-        missing, news = [], False
-        for key, known in list(self._known.items()):
+        missing, has_new = [], False
+        for key, known in list(self._by_key.items()):
             if known.is_over(now):
-                del self._known[key]
+                del self._by_key[key]
             elif key not in stored or stored[key].moment < known.moment:
                 missing.append(known)
         for key, revocation in stored.items():
-            before = self._known.get(key)
-            if revocation.is_over(now) or revocation == before:
+            previous = self._by_key.get(key)
+            if revocation.is_over(now) or revocation == previous:
                 continue
-            if before is None or revocation.moment >= before.moment:
-                self._known[key] = revocation
-                news = True
+            if previous is None or revocation.moment >= previous.moment:
+                self._by_key[key] = revocation
+                has_new = True
         self._by_id = self._indexed(RevokedBy.TOKEN_ID)
         self._by_subject = self._indexed(RevokedBy.SUBJECT)
-        if news:
-            self._changed()
+        if has_new:
+            self._on_change()
         return missing
 
     def _indexed(self, by: RevokedBy) -> dict[str, Revocation]:
-        return {each.name: each for each in self._known.values() if each.by is by}
+        return {each.name: each for each in self._by_key.values() if each.by is by}
 
     def check(self, identity: Identity) -> None:
         """Check that a token was not revoked.
 
         Raises:
-            AuthenticationError: it was revoked; code 1008.
-            RefusedError: the revocations are not known yet; code 1013.
+            AuthenticationError: 1008; the token was revoked.
+            RefusedError: 1013; the revocations are not loaded yet.
         """
         if not self.loaded:
             raise RefusedError("revocations are not loaded yet", code=CloseCode.TRY_AGAIN_LATER)
         if self._by_id and identity.token_id in self._by_id:
             raise _refusal("its jti was revoked")
-        found = self._by_subject.get(identity.subject) if self._by_subject else None
-        # One without a time of issue may be older. Times of issue are whole seconds, mostly.
-        if found is not None and (identity.issued is None or identity.issued < found.moment + 1):
+        by_subject = self._by_subject.get(identity.subject) if self._by_subject else None
+        # A token without a time of issue may be older than the revocation. Most times of issue are
+        # whole seconds, rounded down.
+        if by_subject is not None and (
+            identity.issued is None or identity.issued < by_subject.moment + 1
+        ):
             raise _refusal("its subject was revoked after it was issued")
 
 

@@ -1,6 +1,6 @@
-"""Parse a token, and verify its signature. No I/O.
+"""Parse tokens, and verify their signatures. No I/O.
 
-No token, and no part of one, gets into a message or a repr.
+Error messages and reprs never contain a token or a part of one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ime_live.gateway.auth.identity import Refusal
 from ime_live.settings import MIN_SECRET_BYTES
 
 MAX_TOKEN_BYTES: Final = 16 * 1024
-"""A longer token is refused unread. Reading one of this size takes 0.8 ms, a usual one 0.02 ms."""
+"""Maximum size of a token [bytes]. To read one of this size takes 0.8 ms, a usual one 0.02 ms."""
 
 Algorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]
 PUBLIC_KEY_ALGORITHMS: Final = frozenset({"RS256", "ES256", "EdDSA"})
@@ -31,10 +31,10 @@ _MIN_RSA_BITS: Final = 2048
 
 
 class Key:
-    """A key that verifies signatures with one algorithm, prepared once.
+    """A key that verifies signatures with one algorithm.
 
-    The key determines the algorithm, never the token's header. That keeps out ``alg: none`` and a
-    public key used as an HMAC secret (RFC 8725, 2.1 and 3.1).
+    The key determines the algorithm, not the header of a token. This prevents ``alg: none`` and a
+    public key as an HMAC secret (RFC 8725, 2.1 and 3.1).
     """
 
     __slots__ = ("_hmac", "_key", "_verify", "algorithm", "kid")
@@ -44,10 +44,10 @@ class Key:
 
         Args:
             material: the bytes of a secret, or a public key of `cryptography`.
-            kid: id by which tokens name it, if it has one.
+            kid: id of the key in the headers of tokens; None without one.
 
         Raises:
-            ValueError: no `Algorithm` uses such a key, or it is too weak.
+            ValueError: no `Algorithm` uses such a key, or the key is too weak.
         """
         self.algorithm = _algorithm_of(material)
         self.kid = kid
@@ -55,24 +55,24 @@ class Key:
         try:
             self._key: Any = method.prepare_key(material)
         except jwt.InvalidKeyError as error:
-            # PyJWT detects a public key or a JWK that was given as a secret.
+            # PyJWT detects a public key or a JWK that is used as a secret.
             raise ValueError(str(error)) from error
         self._verify = method.verify
-        # Of the key alone: a copy of it takes a fifth of the time of a new one.
+        # Keyed once: to copy this object takes a fifth of the time of making a new one.
         self._hmac = hmac.new(material, digestmod="sha256") if isinstance(material, bytes) else None
 
     def __repr__(self) -> str:
         return f"<Key {self.algorithm} kid={self.kid!r}>"
 
     def fits(self, algorithm: str, kid: str | None) -> bool:
-        """Return whether a token with this header may be signed with this key.
+        """Return whether this key may have signed a token with this header.
 
-        A ``kid`` only distinguishes keys (RFC 7515, 4.1.4): if one side has none, any key fits.
+        A ``kid`` is a hint (RFC 7515, 4.1.4): if the token or the key has none, it is ignored.
         """
         return algorithm == self.algorithm and (kid is None or self.kid is None or kid == self.kid)
 
     def verify(self, signed: bytes, signature: bytes) -> bool:
-        """Return whether ``signature`` over ``signed`` was made with this key."""
+        """Return whether a signature of the bytes ``signed`` was made with this key."""
         if self._hmac is None:
             return self._verify(signed, self._key, signature)
         expected = self._hmac.copy()
@@ -81,7 +81,7 @@ class Key:
 
 
 def _algorithm_of(material: object) -> Algorithm:
-    """Return the one algorithm of a key; see `Key`."""
+    """Return the algorithm of a key; see `Key`."""
     match material:
         case bytes():
             if len(material) < MIN_SECRET_BYTES:
@@ -104,15 +104,15 @@ def _algorithm_of(material: object) -> Algorithm:
 
 
 class SignedToken:
-    """A parsed token; do not trust anything in it before `signer` returns a key."""
+    """A parsed token. Its contents must not be trusted before `signer` returns a key."""
 
     __slots__ = ("_signature", "_signed", "algorithm", "header", "kid", "payload")
 
     def __init__(self, token: str) -> None:
-        """Parse ``token``.
+        """Parse a token.
 
         Raises:
-            AuthenticationError: it is not a signed JWT in compact form (RFC 7515, 7.1).
+            AuthenticationError: this is not a signed JWT in compact form (RFC 7515, 7.1).
         """
         if len(token) > MAX_TOKEN_BYTES:
             raise AuthenticationError(Refusal.TOO_LONG.value)
@@ -123,9 +123,9 @@ class SignedToken:
             self.payload = _decode_segment(payload)
             self._signature = _decode_segment(signature)
             self._signed = f"{header}.{payload}".encode("ascii")
-        # ValueError and RecursionError: not every release of PyJWT catches those of json.
+        # Some releases of PyJWT do not catch the ValueError and RecursionError of json.
         except (jwt.PyJWTError, ValueError, KeyError, RecursionError):
-            # "from None": those errors quote the token.
+            # "from None", because these errors contain parts of the token.
             raise AuthenticationError(Refusal.INVALID.value) from None
         if not isinstance(algorithm, str):
             raise AuthenticationError(Refusal.INVALID.value)
@@ -133,22 +133,22 @@ class SignedToken:
         self.kid: str | None = self.header.get("kid")
 
     def signer(self, keys: Iterable[Key]) -> Key | None:
-        """Return which of the ``keys`` that fit the token has signed it, or None."""
+        """Return the key that has signed the token; None if none of the keys has."""
         for key in keys:
             if key.fits(self.algorithm, self.kid) and key.verify(self._signed, self._signature):
                 return key
         return None
 
 
-@lru_cache(maxsize=16)  # the tokens of one issuer have one header
+@lru_cache(maxsize=16)  # all tokens of an issuer have the same header
 def _header_of(segment: str) -> Mapping[str, Any]:
     """Return the header of a token from its first segment; PyJWT parses and checks it.
 
-    PyJWT could do the same for the other segments, and check the signature. But its check of their
-    spelling takes twice as long as all that is done here, and it prepares the key for each token.
+    PyJWT could also parse the other segments, and verify the signature. But its check of the
+    encoding alone takes twice as long as this module, and it prepares the key for each token.
 
     Raises:
-        PyJWTError: it is not the header of a token, or has an unknown critical part.
+        PyJWTError: this is not the header of a token, or it has an unknown critical part.
     """
     parts = _jws.decode_complete(f"{segment}..", options={"verify_signature": False})
     header: dict[str, Any] = parts["header"]
@@ -159,14 +159,14 @@ def _decode_segment(segment: str) -> bytes:
     """Decode base64url (RFC 7515, 2), with or without padding.
 
     Raises:
-        ValueError: it has other characters, or bits that are not used and not zero.
+        ValueError: the segment has other characters, or unused bits that are not zero.
     """
     digits = segment.rstrip("=")
     padding = len(segment) - len(digits)
     if padding and (padding > 2 or len(segment) % 4):
         raise ValueError("the padding must complete the last four characters")
     data = base64.urlsafe_b64decode(digits + "=" * (-len(digits) % 4))
-    # Other characters are left out by the decoder.
+    # The decoder ignores other characters and unused bits.
     if base64.urlsafe_b64encode(data).rstrip(b"=") != digits.encode():
         raise ValueError("a segment must be base64url")
     return data

@@ -18,9 +18,9 @@ class SigningKey(Struct, frozen=True):
     """A key that signs tokens: a shared secret or a private key.
 
     Attributes:
-        algorithm: of the signatures.
+        algorithm: algorithm of the signatures.
         material: the bytes of a secret, or a private key of `cryptography`.
-        kid: id by which gateways find the key that verifies; None for none.
+        kid: id of the key in the headers of tokens; None without one.
     """
 
     algorithm: Algorithm
@@ -35,7 +35,8 @@ def read_private_key(pem: bytes, kid: str | None = None) -> SigningKey:
     """Read a private key in PEM form: RSA, EC P-256 or Ed25519.
 
     Raises:
-        SettingsError: it is not one, is encrypted, or is too weak. The text quotes nothing of it.
+        SettingsError: this is no such key, or it is encrypted or too weak. The text contains no
+            part of it.
     """
     if b"ENCRYPTED" in pem:
         raise SettingsError(
@@ -55,10 +56,10 @@ def read_private_key(pem: bytes, kid: str | None = None) -> SigningKey:
 
 
 def read_signing_key(key_set: bytes, kid: str | None) -> SigningKey:
-    """Return a shared secret (``"kty": "oct"``) of a JWK Set, to sign with.
+    """Return a shared secret (``"kty": "oct"``) of a JWK Set, to sign tokens with.
 
     Args:
-        key_set: JSON.
+        key_set: the set, JSON.
         kid: id of the key; None for the first secret.
 
     Raises:
@@ -75,8 +76,8 @@ def read_signing_key(key_set: bytes, kid: str | None) -> SigningKey:
                 return SigningKey(Key(secret, each.kid).algorithm, secret, each.kid)
             except ValueError as error:
                 raise SettingsError(f"the key {each.kid or ''} cannot be used: {error}") from None
-    wanted = "a secret (oct)" if kid is None else f"a secret (oct) with kid {kid}"
-    raise SettingsError(f"the JWK Set must have {wanted} to sign with, got none")
+    expected = "a secret (oct)" if kid is None else f"a secret (oct) with kid {kid}"
+    raise SettingsError(f"the JWK Set must have {expected} to sign with, got none")
 
 
 class _SecretJwk(Struct):

@@ -1,6 +1,6 @@
-"""Explain a token to a person. No I/O.
+"""Report the contents and the validity of a token, for people. No I/O.
 
-A report has the contents of a token, but never the token itself, so it can be shown.
+A report never contains the token itself, so it can be shown to others.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ class Signature(StrEnum):
 
     VERIFIED = "verified"
     NOT_VERIFIED = "not verified"
-    """There was no key to verify it with."""
+    """There is no key to verify it with."""
     BAD = "bad"
-    """None of the keys has signed it."""
+    """None of the keys has signed the token."""
 
 
 class TokenReport(Struct, frozen=True, kw_only=True):
     """The contents of a token, and whether a gateway accepts it.
 
     Attributes:
-        header: as it is in the token.
-        claims: as they are in the token.
-        expires: ``2026-06-22 15:10:00 UTC``, or ``never``; ``not a date`` for a bad claim.
-        signature: see `Signature`.
-        accepted: whether a gateway with these keys and settings accepts the token; None if there
-            are no keys.
-        remarks: sentences without a full stop, for a person: ``expires in 29 days``.
+        header: the header of the token.
+        claims: the claims of the token.
+        expires: ``2026-06-22 15:10:00 UTC``, or ``never``; ``not a date`` for an invalid claim.
+        signature: the state of the signature.
+        accepted: whether a gateway with these keys and settings accepts the token; None without
+            keys.
+        remarks: sentences without a full stop, such as ``expires in 29 days``.
     """
 
     header: dict[str, Any]
@@ -64,18 +64,18 @@ def inspect_token(
     leeway: float = 0.0,
     now: float,
 ) -> TokenReport:
-    """Explain a token to a person.
+    """Return a report on a token.
 
     Args:
         token: the token alone, without ``Bearer``.
-        keys: the gateway's keys; None if there are none at hand.
-        audience: the gateway's setting for ``aud``; see `identity_from`, also for the others.
-        issuer: the gateway's setting for ``iss``.
-        leeway: seconds.
-        now: Unix seconds.
+        keys: the keys of the gateway; None to not verify the signature.
+        audience: value that ``aud`` must be or contain; None for any.
+        issuer: value that ``iss`` must be; None for any.
+        leeway: time by which the issuer's clock may differ [s].
+        now: the present time [Unix seconds].
 
     Raises:
-        AuthenticationError: it cannot be read as a token at all.
+        AuthenticationError: the text cannot be parsed as a token.
     """
     try:
         signed = SignedToken(token)
@@ -84,7 +84,7 @@ def inspect_token(
     try:
         claims = msgspec.json.decode(signed.payload, type=dict[str, Any])
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        # This raises an error that says what is wrong.
+        # Raises a more precise error.
         identity_from(signed.payload, audience=None, issuer=None, leeway=leeway, now=now)
         raise AuthenticationError(Refusal.BAD_CLAIMS.value) from None
     signature, remarks = _check_signature(signed, None if keys is None else tuple(keys))
@@ -94,25 +94,25 @@ def inspect_token(
             signed.payload, audience=audience, issuer=issuer, leeway=leeway, now=now
         )
     except AuthenticationError as error:
-        holds = False
+        claims_are_valid = False
         remarks.append(f"a gateway refuses it: {error.reason}")
         if error.detail:
             remarks.append(error.detail)
     else:
-        holds = True
-        remarks.append(_reach(identity))
+        claims_are_valid = True
+        remarks.append(_coverage(identity))
     return TokenReport(
         header=dict(signed.header),
         claims=claims,
         expires=_moment(claims),
         signature=signature,
-        accepted=None if keys is None else holds and signature is Signature.VERIFIED,
+        accepted=(None if keys is None else claims_are_valid and signature is Signature.VERIFIED),
         remarks=tuple(remarks),
     )
 
 
 def _why_unreadable(token: str) -> str:
-    # It quotes no part of the token.
+    # No text here contains a part of the token.
     if len(token) > MAX_TOKEN_BYTES:
         return f"a token must have at most {MAX_TOKEN_BYTES} bytes, got {len(token)}"
     parts = token.split(".")
@@ -156,15 +156,17 @@ def _moment(claims: dict[str, Any]) -> str:
 def _lifetime(claims: dict[str, Any], now: float) -> str:
     match claims:
         case {"exp": int() | float() as exp} if abs(exp) <= sys.float_info.max:
-            left = exp - now
-            return f"expires in {_span(left)}" if left > 0 else f"expired {_span(-left)} ago"
+            remaining = exp - now
+            if remaining > 0:
+                return f"expires in {_span(remaining)}"
+            return f"expired {_span(-remaining)} ago"
         case {"exp": _}:
             return "exp is not a number of seconds"
     return "never expires"
 
 
 def _span(seconds: float) -> str:
-    """Return a length of time in the largest possible unit, rounded down."""
+    """Return a duration in the largest possible unit, rounded down."""
     count, unit = int(seconds), "second"
     for length, name in ((60, "minute"), (3600, "hour"), (_DAY, "day")):
         if seconds >= length:
@@ -172,7 +174,7 @@ def _span(seconds: float) -> str:
     return pluralize(count, unit)
 
 
-def _reach(identity: Identity) -> str:
+def _coverage(identity: Identity) -> str:
     match identity.patterns:
         case None:
             return "shows every contract"

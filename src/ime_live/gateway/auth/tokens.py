@@ -1,4 +1,4 @@
-"""Make tokens, and revoke them, for the command line. No I/O."""
+"""Make tokens and revocations, for the command line. No I/O."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def create_token(
     *,
     now: float,
 ) -> str:
-    """Make a token, with an id (claim ``jti``) by which it can be revoked.
+    """Return a new token, with an id (claim ``jti``) by which it can be revoked.
 
     Args:
-        secret: the shared secret, at least 32 bytes of UTF-8, for HS256; or another key.
+        secret: a shared secret of at least 32 bytes in UTF-8, for HS256; or another key.
         subject: owner of the token.
-        days: how long it is valid from ``now`` on; above 0.
-        contracts: patterns of the contracts that it allows (`ime_live.gateway.auth.patterns`);
-            None allows all, an empty list none.
-        audience: claim ``aud``, left out if None or empty.
-        issuer: claim ``iss``, left out if None or empty.
-        now: Unix seconds.
+        days: days from ``now`` for which the token is valid; above 0.
+        contracts: patterns of the contracts that the token covers, as in
+            `ime_live.gateway.auth.patterns`; None for all contracts, an empty list for none.
+        audience: claim ``aud``; None or empty leaves it out.
+        issuer: claim ``iss``; None or empty leaves it out.
+        now: the present time [Unix seconds].
 
     Raises:
         SettingsError: the secret is too short or cannot be used, ``days`` is not above 0, or the
-            token would be longer than a gateway reads.
+            token would be longer than a gateway accepts.
     """
     key = SigningKey("HS256", secret.encode()) if isinstance(secret, str) else secret
     size = len(key.material) if isinstance(key.material, bytes) else MIN_SECRET_BYTES
@@ -54,7 +54,7 @@ def create_token(
         )
     if not (days > 0 and math.isfinite(days * _DAY)):
         raise SettingsError(f"the number of days must be above 0, got {days:g}")
-    # Whole seconds, as most issuers use; rounded so that it is valid now, and for the full time.
+    # Whole seconds, like most issuers, rounded so that the token is valid for the full time.
     claims: dict[str, Any] = {
         "sub": subject,
         "iat": math.floor(now),
@@ -81,16 +81,16 @@ def create_token(
 
 
 def revocation_of(token: str, *, keep: float, now: float) -> Revocation:
-    """Return the revocation of one token, by its ``jti``; its signature does not matter.
+    """Return the revocation of one token, by its ``jti``. The signature is not verified.
 
     Args:
-        token: the token alone.
-        keep: days for which the revocation of a token without an expiry is kept; 0 forever.
-        now: Unix seconds.
+        token: the token alone, without ``Bearer``.
+        keep: days for which the revocation of a token without an expiry is kept; 0 for ever.
+        now: the present time [Unix seconds].
 
     Raises:
-        AuthenticationError: it cannot be read as a token.
-        SettingsError: it has no ``jti``.
+        AuthenticationError: the text cannot be parsed as a token.
+        SettingsError: the token has no ``jti``.
     """
     claims = inspect_token(token, now=now).claims
     name, expires = claims.get("jti"), claims.get("exp")
@@ -100,8 +100,8 @@ def revocation_of(token: str, *, keep: float, now: float) -> Revocation:
         )
     moment = math.floor(now)
     if isinstance(expires, int | float):
-        # Longer than its expiry, because gateways may allow for a leeway. Times before 1970 cannot
-        # be stored, and 0 would be forever.
+        # A day longer than the token is valid, because gateways may have a leeway. Times before
+        # 1970 cannot be stored, and 0 would mean for ever.
         until = max(math.ceil(expires) + _DAY, moment)
     else:
         until = _until(keep, now)
@@ -109,7 +109,13 @@ def revocation_of(token: str, *, keep: float, now: float) -> Revocation:
 
 
 def revocation_by(by: RevokedBy, name: str, *, keep: float, now: float) -> Revocation:
-    """Return a revocation by the id or the subject of tokens; see `revocation_of`.
+    """Return a revocation by the id or the subject of tokens.
+
+    Args:
+        by: whether ``name`` is the id or the subject.
+        name: the id or the subject.
+        keep: days for which the revocation is kept; 0 for ever.
+        now: the present time [Unix seconds].
 
     Raises:
         SettingsError: the name is empty, or ``keep`` is below 0.

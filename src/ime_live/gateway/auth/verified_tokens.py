@@ -1,9 +1,8 @@
-"""Remember tokens that were verified, so that a client's next connection costs less.
+"""Cache verified tokens, so that the next connection of a client costs less. No I/O.
 
-To parse a token and to check its signature takes most of the time of an authentication. A
-remembered token counts only while the key that has signed it is known, and while its own times
-allow it: a key that is withdrawn, or a token that expires, is refused as if it had never been seen.
-Tokens are kept by their hash, so the memory of the process holds none. No I/O.
+To parse a token and to verify its signature takes most of the time of an authentication. A cached
+token is used only while the key that has signed it is present, and until the token expires. The
+cache has the hashes of tokens, so no token stays in the memory of the process.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from typing import Final, NamedTuple
 from ime_live.gateway.auth.identity import Identity
 
 MAX_TOKENS: Final = 10_000
-"""Tokens that are remembered; the one that was used least recently makes room."""
+"""Maximum number of cached tokens; the least recently used one is dropped first."""
 
 MAX_LENGTH: Final = 2_048
-"""A longer token is not remembered [bytes]: its list of contracts takes as much memory."""
+"""Maximum size of a cached token [bytes]; the list of contracts in its identity takes as much."""
 
 
 class _Verified(NamedTuple):
@@ -27,10 +26,14 @@ class _Verified(NamedTuple):
 
 
 class VerifiedTokens:
-    """Identities of tokens by the tokens' hashes. Use it on one event loop only."""
+    """Cache of identities by the hashes of their tokens. Use it on one event loop only."""
 
     def __init__(self, max_tokens: int = MAX_TOKENS) -> None:
-        """Create an empty cache of at most ``max_tokens`` tokens."""
+        """Create an empty cache.
+
+        Args:
+            max_tokens: maximum number of cached tokens.
+        """
         self._max_tokens = max_tokens
         self._by_hash: dict[bytes, _Verified] = {}
 
@@ -38,12 +41,12 @@ class VerifiedTokens:
         return len(self._by_hash)
 
     def find(self, token: str, keys: Collection[object], now: float) -> Identity | None:
-        """Return the identity of a token that is still valid; None if it must be verified.
+        """Return the cached identity of a token; None if the token must be verified.
 
         Args:
-            token: as the client sends it.
-            keys: those that are known now.
-            now: Unix seconds.
+            token: the token.
+            keys: the present keys.
+            now: the present time [Unix seconds].
         """
         if len(token) > MAX_LENGTH:
             return None
@@ -53,11 +56,11 @@ class VerifiedTokens:
             return None
         if not verified.identity.is_valid_at(now):
             return None
-        self._by_hash[digest] = verified  # as the one that was used last
+        self._by_hash[digest] = verified  # at the end, as the most recently used one
         return verified.identity
 
     def add(self, token: str, key: object, identity: Identity) -> None:
-        """Remember a token that ``key`` has verified."""
+        """Add a token that ``key`` has verified."""
         if len(token) > MAX_LENGTH:
             return
         digest = _hash(token)
@@ -68,5 +71,5 @@ class VerifiedTokens:
 
 
 def _hash(token: str) -> bytes:
-    # To pass for another token, one would have to collide with it in SHA-256.
+    # Two tokens with the same hash would be a collision of SHA-256.
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -19,7 +19,7 @@ STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
 
-# Characters that would end a field's line and begin something else (RFC 9110, 5.5).
+# Characters that must not occur in a field, because they could end its line (RFC 9110, 5.5).
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 _NO_BODY: Final = (204, 304)
@@ -28,18 +28,18 @@ _Fields = Iterable[tuple[bytes, bytes]]
 
 
 class AsgiConnection(Protocol):
-    """The connection of an exchange."""
+    """Interface of the connection to an exchange."""
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
 
     async def writable(self) -> None:
-        """Wait until the client takes data."""
+        """Wait until the socket is writable."""
 
-    def answered(self, *, keep_alive: bool) -> None:
-        """Continue after a complete response."""
+    def response_sent(self, *, keep_alive: bool) -> None:
+        """Continue after a complete response; close the connection unless ``keep_alive``."""
 
-    def broken(self) -> None:
+    def response_failed(self) -> None:
         """End the connection after a missing or partial response."""
 
 
@@ -49,7 +49,14 @@ def scope_of(
     server: tuple[str, int] | None,
     state: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the ASGI scope of a request; ``client`` and ``server`` are addresses."""
+    """Return the ASGI scope of a request.
+
+    Args:
+        head: head of the request.
+        client: address and port of the client; None if unknown.
+        server: address and port of the listener; None if unknown.
+        state: state of the application's lifespan.
+    """
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -71,14 +78,14 @@ class Exchange:
     """One request and its response."""
 
     __slots__ = (
-        "_body_given",
+        "_body_received",
         "_chunked",
         "_connection",
         "_default_fields",
+        "_ended",
         "_keep_alive",
-        "_left",
         "_limited",
-        "_over",
+        "_remaining",
         "_started",
         "_unsent_head",
         "_waiter",
@@ -96,9 +103,9 @@ class Exchange:
 
         Args:
             head: head of the request, whose body has been read and discarded.
-            connection: what to write to.
+            connection: the connection of the request.
             default_fields: header fields of all responses.
-            limited: logs failures.
+            limited: logs failures at a limited rate.
         """
         self._connection = connection
         self._limited = limited
@@ -107,30 +114,30 @@ class Exchange:
         self._without_body = head.method == "HEAD"
         self._chunked = head.version == "1.1"
         """Whether a body of unknown length is sent in chunks; else it ends with the connection."""
-        self._left: int | None = None
-        """Bytes of the body that are announced and still to be written; None if unknown."""
+        self._remaining: int | None = None
+        """Number of bytes that the body lacks by its Content-Length; None without that field."""
         self._started = False
         self._unsent_head = b""
-        """The response's head, which is sent with the beginning of the body."""
-        self._over = False
-        """Whether the response is complete, or the client gone."""
-        self._body_given = False
+        """Head of the response, which is sent with the first part of the body."""
+        self._ended = False
+        """Whether the response is complete, or the client has left."""
+        self._body_received = False
         self._waiter: asyncio.Future[None] | None = None
 
     async def run(self, app: Any, scope: dict[str, Any]) -> None:  # noqa: ANN401 - ASGI
-        """Let the application answer; answer 500 if it fails before its first byte."""
+        """Run the application; respond with 500 if it fails before its first byte."""
         try:
             await app(scope, self._receive, self._send)
         except Exception as error:  # noqa: BLE001 - logged, and answered with 500
-            # Only the path is logged: a query may hold a token.
+            # Only the path is logged: a query may contain a token.
             event = "request failed"
             self._limited.error(
                 event, key=(event, type(error).__name__), path=scope["path"], exc_info=error
             )
-        if self._over:
+        if self._ended:
             return
         if self._started and not self._unsent_head:
-            self._connection.broken()
+            self._connection.response_failed()
             return
         text = b"Internal Server Error"
         fields = [
@@ -146,23 +153,23 @@ class Exchange:
         self._keep_alive = False
 
     def disconnect(self) -> None:
-        """End the exchange; the client is gone."""
-        self._over = True
+        """End the exchange, because the client has left."""
+        self._ended = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def _receive(self) -> dict[str, Any]:
-        if not self._body_given:
-            self._body_given = True
+        if not self._body_received:
+            self._body_received = True
             return {"type": "http.request", "body": b"", "more_body": False}
-        if not self._over:
+        if not self._ended:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Any) -> None:  # noqa: ANN401 - ASGI
         await self._connection.writable()
-        if self._over:
+        if self._ended:
             return
         if message["type"] == "http.response.start" and not self._started:
             self._start(message["status"], message.get("headers", ()))
@@ -176,17 +183,17 @@ class Exchange:
         closes = False
         fields = [*self._default_fields, *fields]
         if _CONTROLS.search(b"".join(chain.from_iterable(fields))):
-            found = next(each for each in fields if _CONTROLS.search(b"".join(each)))
-            raise RuntimeError("a header must be printable, got {!r}: {!r}".format(*found))
+            invalid = next(field for field in fields if _CONTROLS.search(b"".join(field)))
+            raise RuntimeError("a header must be printable, got {!r}: {!r}".format(*invalid))
         for name, value in fields:
             name = name.lower()
             if name == b"content-length":
-                self._left = int(value)
+                self._remaining = int(value)
             elif name == b"connection":
                 closes = b"close" in value.lower()
             lines += name, b": ", value, b"\r\n"
         self._without_body = self._without_body or status in _NO_BODY
-        if self._left is None and not self._without_body:
+        if self._remaining is None and not self._without_body:
             if self._chunked:
                 lines.append(b"transfer-encoding: chunked\r\n")
             else:
@@ -201,10 +208,12 @@ class Exchange:
     def _continue(self, body: bytes, *, more: bool) -> None:
         if self._without_body:
             body = b""
-        elif self._left is not None:
-            self._left -= len(body)
-            if self._left < 0 or (self._left and not more):
-                raise RuntimeError(f"a body must be as long as announced, got {-self._left} more")
+        elif self._remaining is not None:
+            self._remaining -= len(body)
+            if self._remaining < 0 or (self._remaining and not more):
+                raise RuntimeError(
+                    f"a body must be as long as announced, got {-self._remaining} more"
+                )
         elif self._chunked:
             body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             if not more:
@@ -213,4 +222,4 @@ class Exchange:
         self._unsent_head = b""
         if not more:
             self.disconnect()
-            self._connection.answered(keep_alive=self._keep_alive)
+            self._connection.response_sent(keep_alive=self._keep_alive)

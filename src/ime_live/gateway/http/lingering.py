@@ -1,8 +1,8 @@
 """Close a connection so that the peer still reads the last bytes (RFC 9112, 9.6).
 
-Closing a socket while the peer is still sending resets the connection. A reset makes the peer
-lose what it has not read yet: the response or the close frame that explains the end. So only our
-half is closed, and incoming data is discarded until the peer closes its half.
+A socket that is closed while the peer is still sending resets the connection. After a reset the
+peer loses the data that it has not read yet: the response or the close frame with the reason. So
+only our half is closed, and incoming data is discarded until the peer closes its half.
 """
 
 from __future__ import annotations
@@ -11,44 +11,48 @@ import asyncio
 from collections.abc import Callable, MutableSet
 from typing import Any, Final
 
+from ime_live.clock import Clock
+
 CLOSE_TIMEOUT: Final = 5.0
-"""Seconds for a peer to take what was written last and to close its half."""
+"""Seconds in which a peer must read the last data and close its half."""
 
 QUIET: Final = 0.5
 """Seconds without a byte after which a peer has probably sent everything."""
 
-# uvloop reads up to 256 kB at a time: 25 MB/s for 1 % of a core.
+# Seconds between two reads of a connection. uvloop reads up to 256 kB at once, so 25 MB/s take 1 %
+# of a core.
 _PAUSE: Final = 0.01
 
-# Of all connections: a twentieth of a core. A hundred that were flooded took half of one.
+# Limit for all connections together, which takes 5 % of a core. Without it, a hundred peers that
+# sent without end took 50 %.
 _READS_PER_SECOND: Final = 500
 
 
 class SlowReader:
-    """Lets a process read slowly what it discards.
+    """Limits the rate at which a process reads data that it discards.
 
-    Peers that send without end cost others little, however many they are, and are noticed when
-    they leave.
+    So peers that send without end take little CPU, however many they are. Reading must continue, or
+    the end of a connection would not be noticed.
     """
 
     def __init__(
         self,
         call_later: Callable[[float, Callable[[], None]], object],
-        monotonic: Callable[[], float],
+        clock: Clock,
     ) -> None:
         """Make a reader for all connections of a process.
 
         Args:
-            call_later: runs a callable after some seconds.
-            monotonic: the time in seconds.
+            call_later: runs a callable after a delay [s].
+            clock: the machine's clock, for durations.
         """
         self._call_later = call_later
-        self._monotonic = monotonic
+        self._monotonic = clock.monotonic
         self._due = 0.0
-        """When the last of the paused connections is read again."""
+        """When the last of the paused connections resumes reading [s]."""
 
     def pause(self, transport: asyncio.Transport) -> None:
-        """Pause reading for a moment; for a protocol that discards what it reads."""
+        """Pause reading briefly; call this after each read of data that is discarded."""
         transport.pause_reading()
         now = self._monotonic()
         self._due = max(self._due + 1 / _READS_PER_SECOND, now + _PAUSE)
@@ -56,7 +60,7 @@ class SlowReader:
 
 
 class LingeringClose(asyncio.Protocol):
-    """Takes over a transport after the last write, and ends it."""
+    """Protocol of a transport after the last write: closes our half, then the connection."""
 
     __slots__ = (
         "_connections",
@@ -78,17 +82,17 @@ class LingeringClose(asyncio.Protocol):
         timer: asyncio.TimerHandle | None = None,
         quiet: float = 0.0,
     ) -> None:
-        """Close our half, and the rest once the peer has closed its own.
+        """Take over a transport and close our half.
 
         Args:
-            transport: the peer must not have closed its half.
-            connections: all connections of the process, which its server waits for.
+            transport: the transport; the peer must not have closed its half.
+            connections: all connections of the process; the server waits for them when it stops.
             loop: event loop of the transport.
-            slow_reader: that of the process.
-            timer: ends the connection at the latest. By default that is `CLOSE_TIMEOUT` after the
-                peer has taken everything, however long that lasts.
-            quiet: seconds without a byte from the peer after which our half is closed. A proxy
-                between us takes the end of our half for the end of the connection.
+            slow_reader: the slow reader of the process.
+            timer: timer that aborts the connection. By default it is aborted `CLOSE_TIMEOUT`
+                seconds after all data was written to the kernel.
+            quiet: time without a byte from the peer after which our half is closed [s]. Some
+                proxies end the connection when our half is closed.
         """
         self._transport = transport
         self._connections = connections
@@ -99,7 +103,7 @@ class LingeringClose(asyncio.Protocol):
         self._silence: asyncio.TimerHandle | None = None
         connections.add(self)
         transport.set_protocol(self)
-        # Data that is not taken at once pauses this protocol; `resume_writing` follows.
+        # asyncio then calls `resume_writing` as soon as the buffer is empty.
         transport.set_write_buffer_limits(high=0)
         if quiet:
             self._silence = loop.call_later(quiet, transport.write_eof)
@@ -110,7 +114,7 @@ class LingeringClose(asyncio.Protocol):
             self.resume_writing()
 
     def resume_writing(self) -> None:
-        """Start the timer: the peer has taken everything."""
+        """Start the timer, because all data was written to the kernel."""
         if self._timer is None:
             self._timer = self._loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
 
@@ -123,13 +127,13 @@ class LingeringClose(asyncio.Protocol):
             self._silence = self._loop.call_later(self._quiet, self._transport.write_eof)
 
     def eof_received(self) -> None:
-        """The peer has closed its half; the transport closes ours."""
+        """Let the transport close, because the peer has closed its half."""
 
     def shutdown(self) -> None:
         """Do nothing: this connection is ending already."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the timers; the connection is gone."""
+        """Cancel the timers, because the connection has ended."""
         del exc
         for timer in (self._timer, self._silence):
             if timer is not None:

@@ -12,14 +12,17 @@ _BYTES_ACKED: Final = 120
 
 
 def acknowledged_bytes(descriptor: int) -> int | None:
-    """Return how many bytes a peer has acknowledged; None where the system does not tell (Linux).
+    """Return the number of bytes that a peer has acknowledged; None except on Linux.
 
-    The kernel counts them anyway, so nothing must be counted for each message.
+    The kernel counts them anyway, so the hot path need not count the bytes of messages.
+
+    Args:
+        descriptor: file descriptor of the socket; negative for a connection without one.
     """
-    if sys.platform != "linux" or descriptor < 0:  # as of a connection without a socket of its own
+    if sys.platform != "linux" or descriptor < 0:
         return None
     try:
-        # A second object of the same descriptor, which is detached before it would close it.
+        # A second socket object for the descriptor, which must not close it, hence `detach`.
         peer = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=descriptor)
     except OSError:
         return None
@@ -35,6 +38,6 @@ def acknowledged_bytes(descriptor: int) -> int | None:
 
 
 def peer_of(transport: asyncio.Transport) -> str:
-    """Return the address of a transport's other end, for the log."""
+    """Return the address of the peer of a transport, for the log."""
     peer = transport.get_extra_info("peername")
     return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else str(peer or "-")

@@ -1,6 +1,6 @@
 """Find the end of a request's body, and skip it (RFC 9112, 6 and 7). No I/O.
 
-No call takes a body.
+Bodies are skipped because no endpoint uses one.
 """
 
 from __future__ import annotations
@@ -41,13 +41,18 @@ class RequestBody:
     __slots__ = ("_allowed", "_chunked", "_in_trailers", "_left", "_line_end")
 
     def __init__(self, size: int | None, limit: int) -> None:
-        """Begin to skip ``size`` bytes, or chunks if it is None, of at most ``limit`` bytes."""
+        """Begin to skip a body.
+
+        Args:
+            size: size of the body [bytes]; None for a body in chunks.
+            limit: maximum size of the body, with the lines of its chunks [bytes].
+        """
         self._chunked = size is None
         self._allowed = limit
         self._left = 0
-        """Bytes still to come of the body, or of its present chunk."""
+        """Number of missing bytes of the body, or of its present chunk."""
         self._line_end = b""
-        """Line end of the chunk before the one whose size comes next."""
+        """Line end that must come before the size of the next chunk; empty for the first one."""
         self._in_trailers = False
         self._expect(size or 0)
 

@@ -1,7 +1,7 @@
 """Parse the head of an HTTP/1.1 request: request line and fields (RFC 9110, RFC 9112). No I/O.
 
-A head is parsed once, when it is complete, by one grammar. So the end of a request and its meaning
-cannot be read differently.
+A head is parsed once, when it is complete. So two parsers cannot disagree about the end of a
+request, which would allow request smuggling.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FIELD_BYTES: Final = b"\t" + bytes(byte for byte in range(0x20, 0x100) if byte 
 _BLANKS: Final = b" \t"
 
 MAX_FIELDS: Final = 200
-"""Header fields of a request. Browsers and proxies send some thirty."""
+"""Maximum number of header fields of a request. Browsers and proxies send about thirty."""
 
 _REQUEST_LINE: Final = re.compile(rb"([^ ]+) ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])")
 _ABSOLUTE_FORM: Final = re.compile(rb"(?:https?|wss?)://([^/?#]*)", re.IGNORECASE)
@@ -32,13 +32,13 @@ _HOST: Final = re.compile(
 )
 _NOT_ASCII: Final = re.compile(rb"[\x80-\xff]")
 
-# These fields have one value, and the first line counts. The lines of any other field form one
-# list (RFC 9110, 5.3).
+# Fields with a single value: the first line counts. The lines of any other field form one list
+# (RFC 9110, 5.3).
 _SINGLE: Final = frozenset({b"authorization", b"last-event-id", b"origin"})
 
 
 class RequestError(ImeLiveError):
-    """A request that cannot be answered, and after which its connection cannot be read.
+    """A request that cannot be parsed or is refused; its connection must be closed.
 
     Attributes:
         status: HTTP status of the response.
@@ -56,11 +56,11 @@ class RequestHead(Struct, frozen=True):
 
     Attributes:
         method: one of `http.HTTPMethod`.
-        path: percent-encoded; ``*`` for the server as a whole.
-        query: percent-encoded, without the question mark.
+        path: the path, percent-encoded; ``*`` for the server as a whole.
+        query: the query string, percent-encoded, without the question mark.
         version: ``1.0``, or ``1.1`` for 1.1 and later.
-        fields: values by lower-case name, without surrounding blanks. Repeated ones are joined
-            by commas.
+        fields: header fields by lower-case name, without surrounding blanks. The values of a
+            repeated field are joined by commas.
     """
 
     method: str
@@ -81,8 +81,13 @@ class RequestHead(Struct, frozen=True):
             return []
         return [item for part in value.split(",") if (item := part.strip(" \t"))]
 
-    def names(self, name: bytes, token: bytes) -> bool:
-        """Return whether a list field has this lower-case element, in any case."""
+    def has_token(self, name: bytes, token: bytes) -> bool:
+        """Return whether a list field has an element, regardless of case.
+
+        Args:
+            name: lower-case name of the field.
+            token: the element, in lower case.
+        """
         value = self.fields.get(name)
         if value is None or value.lower() == token:
             return value is not None
@@ -91,16 +96,16 @@ class RequestHead(Struct, frozen=True):
     @property
     def keep_alive(self) -> bool:
         """Whether another request may follow on the connection."""
-        return self.version == "1.1" and not self.names(b"connection", b"close")
+        return self.version == "1.1" and not self.has_token(b"connection", b"close")
 
     @property
     def is_handshake(self) -> bool:
-        """Whether it offers to upgrade to WebSocket. An offer in HTTP/1.0 does not count."""
+        """Whether the request is a WebSocket handshake. HTTP/1.0 does not support upgrades."""
         return (
             b"upgrade" in self.fields
             and self.version == "1.1"
-            and self.names(b"connection", b"upgrade")
-            and self.names(b"upgrade", b"websocket")
+            and self.has_token(b"connection", b"upgrade")
+            and self.has_token(b"upgrade", b"websocket")
         )
 
 
@@ -140,13 +145,18 @@ def read_head(data: bytes) -> RequestHead:
     elif not (target.startswith(b"/") or (target == b"*" and method == b"OPTIONS")):
         raise RequestError(400, "The request target must be a path or an absolute URL.")
     if not target.isascii():
-        # Persian letters should come percent-encoded, but not every client knows that.
-        target = _NOT_ASCII.sub(lambda found: b"%%%02X" % found[0][0], target)
+        # Persian letters should be percent-encoded, but not every client does so.
+        target = _NOT_ASCII.sub(lambda match: b"%%%02X" % match[0][0], target)
     path, _, query = target.decode().partition("?")
     return RequestHead(method.decode(), path, query, "1.0" if minor == b"0" else "1.1", fields)
 
 
 def read_fields(lines: list[bytes]) -> dict[bytes, bytes]:
+    """Parse the lines of header fields: lower-case name → value.
+
+    Raises:
+        RequestError: 400; a line is malformed.
+    """
     fields: dict[bytes, bytes] = {}
     repeated: dict[bytes, list[bytes]] = {}
     for line in lines:
@@ -160,8 +170,8 @@ def read_fields(lines: list[bytes]) -> dict[bytes, bytes]:
             repeated.setdefault(name, [fields[name]]).append(value)
     for name, values in repeated.items():
         fields[name] = b", ".join(values)
-    # One check for all: a blank before a colon or a folded line shows up in a name, a control
-    # character in a name or a value.
+    # One check for all lines: it finds a blank before a colon and a folded line in a name, and a
+    # control character in a name or a value.
     if b"".join(fields).translate(None, TOKEN_BYTES):
         raise RequestError(400)
     if b"".join(lines).translate(None, _FIELD_BYTES):

@@ -13,11 +13,12 @@ from ime_live.gateway.http.request_head import (
     read_head,
 )
 
-# A request with an invalid method is refused before its head is complete: a TLS client on this
-# port, for example, sends nothing more until it gets an answer.
+# A request with an invalid method is refused before its head is complete. A TLS client on this
+# port, for example, sends nothing more before it gets an answer.
 _METHOD: Final = re.compile(rb"[%b]{1,32}(?: |\Z)" % re.escape(TOKEN_BYTES))
 _EMPTY_LINES: Final = re.compile(rb"(?:\r\n)*")
-# A head with bare line feeds ends here too, so that it is refused and not waited for.
+# This also ends a head with bare line feeds, which is then refused. Without it the reader would
+# wait for more.
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
 
 
@@ -43,9 +44,9 @@ class RequestReader:
         self._limit = limit
         self._received = bytearray()
         self._searched = 0
-        """Bytes already searched for the end of the head."""
+        """Number of bytes that were searched for the end of the head."""
         self._skipped = 0
-        """Bytes of empty lines before the next head."""
+        """Size of the empty lines before the next head [bytes]."""
         self._head: RequestHead | None = None
         """Head of the request whose body is being skipped."""
         self._body: RequestBody
@@ -53,21 +54,21 @@ class RequestReader:
         """Whether the client waits for "100 Continue" before the body (RFC 9110, 10.1.1)."""
 
     @property
-    def begun(self) -> bool:
-        """Whether a request has begun to arrive."""
+    def has_begun(self) -> bool:
+        """Whether a part of the next request has arrived."""
         return bool(self._received) or self._head is not None
 
     @property
     def size(self) -> int:
-        """Bytes that are held: of a request that is not complete, or of those after it."""
+        """Size of the buffered bytes, which are part of the next requests [bytes]."""
         return len(self._received)
 
     def feed(self, data: bytes) -> None:
-        """Take received bytes."""
+        """Add received bytes."""
         self._received += data
 
     def take_rest(self) -> bytes:
-        """Return the bytes after the last request, for the protocol that takes over."""
+        """Remove and return the bytes after the last request."""
         rest = bytes(self._received)
         self._received.clear()
         return rest
@@ -109,11 +110,11 @@ class RequestReader:
             return None
         if _METHOD.match(received) is None:
             raise RequestError(400)
-        found = _BLANK_LINE.search(received, max(0, self._searched - 2))
-        end = len(received) if found is None else found.end()
+        blank_line = _BLANK_LINE.search(received, max(0, self._searched - 2))
+        end = len(received) if blank_line is None else blank_line.end()
         if end > self._limit:
             raise RequestError(431, f"The request line and headers exceed {self._limit} bytes.")
-        if found is None:
+        if blank_line is None:
             self._searched = end
             return None
         head = read_head(bytes(received[:end]))

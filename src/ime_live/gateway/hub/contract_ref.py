@@ -1,4 +1,4 @@
-"""How a client refers to a contract: by name or by id, in its own spelling."""
+"""References to contracts as clients make them: by name or by id, in the client's spelling."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from ime_live.gateway.hub import frames as wire
 
 
 class By(StrEnum):
-    """How the contracts of a request are named; the last part of its path."""
+    """Whether a request names its contracts by name or by id; the last segment of its path."""
 
     NAME = "name"
     ID = "id"
 
 
 class ContractRef:
-    """One contract as a client named it; its messages name it in the same way.
+    """A contract as a client named it; the client's messages repeat this name.
 
-    Clients that use the same name share one object: `of` returns the one that is in use, so two
-    references are equal only if they are the same.
+    Clients that use the same name share one object: `of` returns the object in use, so two
+    references are equal only if they are identical.
 
     Attributes:
         by: whether ``name`` is a name or an id.
-        name: as the client sent it.
-        envelope: the beginning of the messages, made once; see `wire.message`.
+        name: the name or id as the client sent it.
+        envelope: the beginning of the messages, encoded once; see `wire.message`.
     """
 
     __slots__ = ("__weakref__", "by", "envelope", "name")
@@ -42,7 +42,7 @@ class ContractRef:
 
     @classmethod
     def of(cls, by: By, name: str) -> ContractRef:
-        """Return the reference of a contract that was asked for so."""
+        """Return the reference for a name or an id; make it if it is not in use."""
         ref = _in_use.get((by, name))
         if ref is None:
             ref = _in_use[by, name] = cls(by, name)
@@ -51,7 +51,7 @@ class ContractRef:
 
 _in_use: Final[WeakValueDictionary[tuple[By, str], ContractRef]] = WeakValueDictionary()
 
-# A look-up, because naming a member of an enum takes a third of a microsecond in CPython 3.11.
+# A look-up, because access to a member of an enum takes a third of a microsecond in CPython 3.11.
 _ENVELOPE_OF: Final[Mapping[By, Callable[[str], bytes]]] = {
     By.NAME: wire.envelope_by_name,
     By.ID: wire.envelope_by_id,

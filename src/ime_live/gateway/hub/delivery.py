@@ -1,7 +1,8 @@
 """Write the frames of changed states to clients, one write per client and tick.
 
-A client that cannot take data, or must not be sent it yet, catches up later. All that is written in
-a tick goes through one call of `Send`, which is a loop in C where that could be built.
+A client whose socket is not writable, or whose `max_rate` does not allow a message yet, catches up
+later. All shared frames of a tick are written in one call of `Send`, which is a loop in C where the
+C module could be built.
 """
 
 from __future__ import annotations
@@ -9,53 +10,57 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ime_live.gateway.hub.channel import Change, Channel
+from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.hub.subscriber_group import SubscriberGroup
-from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.hub.timer_wheel import TimerWheel
 from ime_live.gateway.hub.transport import Batch, Events, Send
 
-# A client that catches up gets this much per write, as long as it takes it: data that has not
-# been handed to the kernel can still be replaced by something newer.
+if TYPE_CHECKING:
+    from ime_live.clock import Clock
+
+# Bytes per write to a client that catches up. Newer states can still replace data that has not been
+# handed to the kernel.
 CATCH_UP_BYTES: Final = 65_536
 
 
 class Delivery:
-    """Writes changes to all groups that want them. Use it on the hub's thread only."""
+    """Writes changes to the subscribers of their channels. Use it on the hub's thread only."""
 
     def __init__(
         self,
         *,
         send: Send,
-        take: Callable[[], Sequence[Change]],
-        monotonic: Callable[[], float],
+        take_changes: Callable[[], Sequence[Change]],
+        clock: Clock,
         call_later: Callable[[float, Callable[[], None]], Any],
         events: Events,
-        failed: Callable[[Subscriber], None],
+        on_failure: Callable[[Subscriber], None],
     ) -> None:
         """Start with nothing to deliver.
 
         Args:
             send: sends frames to sockets.
-            take: returns what has changed since its last call, in order.
-            monotonic: seconds.
-            call_later: runs a callable after so many seconds.
-            events: counts what happens.
-            failed: called with a subscriber whose connection is broken; it gets nothing more.
+            take_changes: returns the changes since its last call, in order.
+            clock: the machine's clock, for durations.
+            call_later: runs a callable after a delay [s].
+            events: counts deliveries and failures.
+            on_failure: called with a subscriber whose connection is broken; nothing more is
+                written to it.
         """
         self._send = send
-        self._take = take
+        self._take_changes = take_changes
         self._events = events
-        self._failed = failed
-        self._monotonic = monotonic
-        self.timers = TimerWheel(monotonic=monotonic, call_later=call_later, wake=self._wake)
+        self._on_failure = on_failure
+        self._monotonic = clock.monotonic
+        self.timers = TimerWheel(clock=clock, call_later=call_later, wake=self._wake)
         """Wakes subscribers that have a `max_rate`."""
 
     def flush(self) -> None:
-        """Write what has arrived since the last time, once to each subscriber."""
-        pending = self._take()
+        """Write all changes since the last call, in one write per subscriber."""
+        pending = self._take_changes()
         if not pending:
             return
         if len(pending) == 1:
@@ -105,19 +110,20 @@ class Delivery:
         for group, changes in missed.items():
             self._note_missed(group, changes)
         batches: list[Batch] = []
-        for group, each in frames.items():
+        for group, group_frames in frames.items():
             subscribers = len(group.ready)
-            messages += subscribers * len(each)
-            group.sent += len(each)
+            messages += subscribers * len(group_frames)
+            group.sent += len(group_frames)
             # For one socket, C sends the frames without joining them.
-            batches.append((group.ready, each if subscribers == 1 else b"".join(each)))
+            data = group_frames if subscribers == 1 else b"".join(group_frames)
+            batches.append((group.ready, data))
         self._write(batches)
         for group, changes in individual.items():
             messages += self._deliver_each(group, changes)
         return messages
 
     def deliver_to(self, group: SubscriberGroup, changes: Sequence[Change]) -> None:
-        """Deliver changes to one group only; each contract is in them at most once."""
+        """Deliver changes to one group only; each contract must occur at most once."""
         if group.paused:
             self._note_missed(group, changes)
         if group.per_subscriber:
@@ -150,7 +156,7 @@ class Delivery:
         return len(subscribers) * len(changes)
 
     def _deliver_throttled(self, group: SubscriberGroup, changes: Sequence[Change]) -> None:
-        """Deliver what may be sent now; each subscriber misses the rest, as if it were slow."""
+        """Deliver the changes that `max_rate` allows now; note the others as missed."""
         channels = list(dict.fromkeys(channel for channel, _, _ in changes))
         for subscriber in list(group.ready):
             if throttled := Subscriber.miss_changes((subscriber,), changes):
@@ -158,17 +164,17 @@ class Delivery:
             self.catch_up(subscriber, channels)
 
     def _write(self, batches: list[Batch]) -> None:
-        for subscriber, data, taken, error in self._send(batches):
+        for subscriber, data, sent, error in self._send(batches):
             if error:
                 self._fail(subscriber, OSError(error, os.strerror(error)))
             else:
                 frames = data if isinstance(data, bytes) else b"".join(data)
-                self._keep(subscriber, frames[taken:])
+                self._keep(subscriber, frames[sent:])
 
     def _keep(self, subscriber: Subscriber, rest: bytes) -> None:
         try:
             subscriber.keep(rest)
-        except Exception as error:  # noqa: BLE001 - one subscriber's failure is its own
+        except Exception as error:  # noqa: BLE001 - it must not affect other subscribers
             self._fail(subscriber, error)
 
     def _note_missed(self, group: SubscriberGroup, changes: Sequence[Change]) -> None:
@@ -176,11 +182,13 @@ class Delivery:
             self._events.conflated(conflated)
 
     def catch_up(self, subscriber: Subscriber, among: Iterable[Channel] | None = None) -> None:
-        """Send what a subscriber has missed, as much as it takes, then its other messages.
+        """Send the states that a subscriber has missed, then its messages that are no updates.
+
+        It stops when the socket is not writable; the rest follows on `Hub.resume`.
 
         Args:
-            subscriber: nothing is sent to one that is paused.
-            among: contracts to look at; None for all that it misses.
+            subscriber: the subscriber; nothing is sent if it is paused.
+            among: channels to consider; None for all that the subscriber misses.
         """
         ready = subscriber.group.ready
         now = 0.0 if subscriber.throttle is None else self._monotonic()
@@ -196,15 +204,15 @@ class Delivery:
             self.send(subscriber, message)
 
     def _wake(self, subscriber: Subscriber) -> None:
-        # A paused subscriber catches up when it takes data again.
+        # A paused subscriber catches up when it is resumed.
         if subscriber.is_ready:
             self.flush()
             self.catch_up(subscriber)
 
     def send(self, subscriber: Subscriber, data: bytes) -> None:
-        """Write whole frames to one subscriber, which must be ready."""
+        """Write complete frames to one subscriber, which must be ready."""
         self._write([({subscriber: subscriber.descriptor}, data)])
 
     def _fail(self, subscriber: Subscriber, error: Exception) -> None:
-        self._failed(subscriber)
+        self._on_failure(subscriber)
         self._events.failed(subscriber, error)

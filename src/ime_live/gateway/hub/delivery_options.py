@@ -1,6 +1,6 @@
-"""Options of a subscriber: format, sections and rate of its messages.
+"""Delivery options of a subscriber: format, sections and rate of its messages.
 
-Clients with equal options and the same selection get the same bytes, which are made once.
+Clients with equal options and the same selection get the same bytes, which are encoded once.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ class DeliveryOptions(Struct, frozen=True):
 
     Attributes:
         format: format of the messages.
-        sections: names of the payload's sections that they hold; empty for all of them.
-        interval: minimum time between two messages of a contract [s].
-        skips: whether messages say how many states were left out before them.
+        sections: names of the sections of the payload in each message; empty for all sections.
+        interval: minimum time between two messages of a contract [s]; 0 sets no limit.
+        skips: whether each message contains the number of states left out before it.
     """
 
     format: Format = Format.TEXT
@@ -29,9 +29,9 @@ class DeliveryOptions(Struct, frozen=True):
 
     @property
     def per_subscriber(self) -> bool:
-        """Whether a client's messages depend on its earlier ones, even if it is not slow."""
+        """Whether a client's messages depend on its earlier messages, even if it is not slow."""
         return self.skips or self.interval > 0
 
 
 DEFAULTS: Final = DeliveryOptions()
-"""The options of a client that asks for nothing special."""
+"""The options of a request without parameters for them."""

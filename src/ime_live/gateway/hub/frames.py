@@ -1,6 +1,6 @@
 """Encode messages as WebSocket frames, plain or compressed, and as server-sent events.
 
-The results are complete and the same for any number of sockets.
+The bytes are complete frames, and the same frame can be written to any number of sockets.
 """
 
 from __future__ import annotations
@@ -40,23 +40,24 @@ _ENVELOPE_END: Final = b',"timestamp":"'
 
 
 def envelope_by_name(name: str) -> bytes:
-    """Return the beginning of the messages of a contract that was asked for by ``name``."""
+    """Return the beginning of the messages of a contract that was requested by name."""
     return _BY_NAME + _encode(name) + _ENVELOPE_END
 
 
 def envelope_by_id(contract_id: str) -> bytes:
-    """Return the beginning of the messages of a contract that was asked for by its id."""
+    """Return the beginning of the messages of a contract that was requested by id."""
     return _BY_ID + _encode(contract_id) + _ENVELOPE_END
 
 
 def message(envelope: bytes, timestamp: bytes, data: bytes, skipped: int | None = None) -> bytes:
-    """Return the documented message, as compact JSON in UTF-8.
+    """Return an update in the documented form, as compact JSON in UTF-8.
 
     Args:
         envelope: from `envelope_by_name` or `envelope_by_id`.
         timestamp: ISO 8601 with six digits.
         data: the payload's JSON.
-        skipped: how many states were left out before this one; None for clients that did not ask.
+        skipped: number of states that were left out before this one; None for a message without
+            this number.
     """
     if skipped is None:
         return b'%b%b","data":%b}' % (envelope, timestamp, data)
@@ -66,21 +67,21 @@ def message(envelope: bytes, timestamp: bytes, data: bytes, skipped: int | None 
 def status_message(
     timestamp: bytes, feed: bytes, contracts: Iterable[tuple[str, bytes | None]]
 ) -> bytes:
-    """Return the message that gives the state of the feed and what the client should hold.
+    """Return a status message: the state of the feed, and the timestamps of the client's states.
 
     Args:
         timestamp: the present time, ISO 8601 with six digits.
         feed: JSON object about the feed; not empty.
-        contracts: the name or id by which the client asked for each contract, and the timestamp
-            of the state that it should hold, None if there is none.
+        contracts: for each contract, its name or id in the client's spelling, and the timestamp
+            of the state that the client should have, None if there is no state.
     """
-    held = b",".join(
+    entries = b",".join(
         b"%b:null" % _encode(name)
-        if held_timestamp is None
-        else b'%b:"%b"' % (_encode(name), held_timestamp)
-        for name, held_timestamp in contracts
+        if state_timestamp is None
+        else b'%b:"%b"' % (_encode(name), state_timestamp)
+        for name, state_timestamp in contracts
     )
-    return b'%b%b","data":%b,"contracts":{%b}}}' % (_STATUS_START, timestamp, feed[:-1], held)
+    return b'%b%b","data":%b,"contracts":{%b}}}' % (_STATUS_START, timestamp, feed[:-1], entries)
 
 
 _STATUS_START: Final = _encode({"channel": STATUS_CHANNEL})[:-1] + _ENVELOPE_END
@@ -100,7 +101,7 @@ _CONTROL_START: Final = _encode({"channel": CONTROL_CHANNEL})[:-1] + _ENVELOPE_E
 
 
 class Format(IntEnum):
-    """How a message's text is wrapped for a client."""
+    """Framing of a message for a client."""
 
     TEXT = 0
     """A WebSocket frame."""
@@ -111,12 +112,13 @@ class Format(IntEnum):
 
 
 def framed(text: bytes, format_: Format, event_id: bytes = b"") -> bytes:
-    """Wrap a whole message.
+    """Return a complete message in a frame or an event.
 
     Args:
         text: JSON; without a line break.
         format_: the format.
-        event_id: id of an event, which a client sends back when it reconnects; none if empty.
+        event_id: id of a server-sent event, which a client returns as `Last-Event-ID` when it
+            reconnects; an empty one is left out.
     """
     if format_ is Format.EVENT:
         return event(text, event_id)
@@ -124,22 +126,22 @@ def framed(text: bytes, format_: Format, event_id: bytes = b"") -> bytes:
 
 
 def event(text: bytes, event_id: bytes = b"", name: bytes = b"") -> bytes:
-    """Return a server-sent event (HTML Standard, 9.2.5). No argument may hold a line break."""
+    """Return a server-sent event (HTML Standard, 9.2.5). No argument may contain a line break."""
     head = (b"event: %b\n" % name if name else b"") + (b"id: %b\n" % event_id if event_id else b"")
     return b"%bdata: %b\n\n" % (head, text)
 
 
 COMMENT: Final = b":\n"
-"""Keeps a stream of events alive and means nothing. A blank line would end an event."""
+"""A comment, which keeps a stream of events alive. A blank line would end an event."""
 
 
 def text_frame(text: bytes) -> bytes:
-    """Return an unmasked WebSocket frame with a whole text message (RFC 6455, 5.2)."""
+    """Return an unmasked WebSocket frame with a complete text message (RFC 6455, 5.2)."""
     return _header(_FIN_TEXT, len(text)) + text
 
 
 def compressed_frame(text: bytes) -> bytes:
-    """Return a frame compressed by permessage-deflate, no context takeover (RFC 7692, 7.2.3)."""
+    """Return a compressed frame (permessage-deflate without context takeover; RFC 7692, 7.2.3)."""
     compressor = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, -WINDOW_BITS, _MEMORY_LEVEL)
     body = compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH)
     body = body.removesuffix(_FLUSH_TAIL)

@@ -1,9 +1,9 @@
 """Deliver changed states to subscribers, one write per subscriber and tick.
 
-The hub knows which subscribers want which contracts. It passes everything that arrived in one tick
-of the event loop to each subscriber in one write. One that has fallen behind, because it is
-slow or the store was away, catches up in several writes of some 64 KiB: what is not written yet
-can still be replaced by something newer. The hub does no I/O: the loop's ``call_soon`` and
+The hub maps contracts to subscribers. All updates of a subscriber that arrive in one tick of the
+event loop are written to it at once. A subscriber that has fallen behind, because it is slow or the
+store could not be reached, catches up in several writes of about 64 KiB: newer states can still
+replace those that are not written yet. The hub does no I/O: the loop's ``call_soon`` and
 ``call_later`` and the clocks are passed in, and a subscriber writes to a `TransportWriter`.
 """
 
@@ -11,27 +11,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ime_live.gateway.hub.channel import Change, Channel
 from ime_live.gateway.hub.contract_ref import ContractRef
 from ime_live.gateway.hub.delivery import Delivery
 from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
 from ime_live.gateway.hub.state_table import StateTable
+from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.hub.subscriber_group import SubscriberGroup
-from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.hub.transport import Events, Send, TransportWriter
+
+if TYPE_CHECKING:
+    from ime_live.clock import Clock
 
 
 class Hub:
-    """All subscribers of a process and the contracts they want. Use it on one event loop only."""
+    """All subscribers of a process, with their contracts. Use it on one event loop only."""
 
     def __init__(
         self,
         states: StateTable,
         *,
         send: Send,
-        monotonic: Callable[[], float],
+        clock: Clock,
         call_soon: Callable[[Callable[[], None]], Any],
         call_later: Callable[[float, Callable[[], None]], Any],
         events: Events,
@@ -39,22 +42,22 @@ class Hub:
         """Make a hub without subscribers.
 
         Args:
-            states: the last states of the contracts, and what has changed.
+            states: the last states of the contracts, and their changes.
             send: sends frames to sockets.
-            monotonic: seconds.
+            clock: the machine's clock, for durations.
             call_soon: runs a callable at the end of the event loop's tick.
-            call_later: runs a callable after so many seconds.
-            events: counts what happens.
+            call_later: runs a callable after a delay [s].
+            events: counts deliveries and failures.
         """
         self._states = states
         self._call_soon = call_soon
         self._delivery = Delivery(
             send=send,
-            take=states.take,
-            monotonic=monotonic,
+            take_changes=states.take_changes,
+            clock=clock,
             call_later=call_later,
             events=events,
-            failed=self.leave,
+            on_failure=self.leave,
         )
         self._groups: dict[object, SubscriberGroup] = {}
         self._live: dict[Hashable, dict[SubscriberGroup, None]] = {}
@@ -62,10 +65,10 @@ class Hub:
         self._behind: dict[Subscriber, None] = {}
         """Subscribers that catch up at the end of this tick; they are paused until then."""
         self._scheduled = False
-        states.listen(changed=self._schedule, late=self._fall_behind)
+        states.set_callbacks(on_change=self._schedule, on_late_state=self._fall_behind)
 
     def _fall_behind(self, subscriber: Subscriber, channel: Channel) -> None:
-        # Paused until the end of the tick, so that all states loaded in it go out in one write.
+        # Paused until the end of the tick, so that all states loaded in it are written at once.
         subscriber.miss(channel)
         if subscriber.is_ready:
             subscriber.pause()
@@ -89,15 +92,18 @@ class Hub:
         """Add a subscriber; it gets every change from now on.
 
         Args:
-            selection: contract id → how the client named it; every contract is open.
-            writer: writes to its socket.
-            options: how it wants its messages.
-            live: the live selection that has this selection at present: from now on `revise`
-                changes it. All who join with this object share their groups, whatever its size.
+            selection: contract id → reference; every contract must be open in the state table.
+            writer: writes to the client's socket.
+            options: the delivery options.
+            live: the live selection whose present contracts these are; `revise` changes them from
+                now on. All subscribers with the same live selection and options share a group.
+
+        Returns:
+            The subscriber. It gets the present states after `send_states`.
         """
-        # Updates that wait to be written were published before the subscriber came.
+        # Updates that wait to be written were published before the subscriber joined.
         self.flush()
-        return Subscriber(self._group(selection, options, live), writer, self._states.accepted)
+        return Subscriber(self._group(selection, options, live), writer, self._states.newest_number)
 
     def select(
         self,
@@ -105,11 +111,11 @@ class Hub:
         selection: Mapping[str, ContractRef],
         live: Hashable | None = None,
     ) -> None:
-        """Change the contracts that a subscriber wants; it gets every change of those it adds.
+        """Change the contracts of a subscriber; it gets every change of added contracts.
 
         Args:
-            subscriber: nothing happens if it has left.
-            selection: all contracts that it wants from now on, as in `join`.
+            subscriber: the subscriber; nothing happens if it has left.
+            selection: all contracts from now on, as in `join`.
             live: as in `join`.
         """
         self.flush()
@@ -118,33 +124,35 @@ class Hub:
         before = subscriber.group
         group = self._group(selection, before.options, live)
         if group is not before:
-            subscriber.move(group, self._states.accepted)
+            subscriber.move(group, self._states.newest_number)
             self._close_if_empty(before)
 
     def revise(
-        self, live: Hashable, named: Mapping[str, ContractRef], removed: Collection[str] = ()
+        self, live: Hashable, changed: Mapping[str, ContractRef], removed: Collection[str] = ()
     ) -> None:
         """Change a live selection for all its subscribers.
 
         They get the present states of added contracts, and every change from now on. Nothing more
-        is sent of removed ones.
+        is sent about removed contracts.
 
         Args:
-            live: nothing happens if no subscriber has joined with it.
-            named: contract id → how messages name it from now on; of contracts that are added,
-                which must be open, or that are named in another way.
-            removed: ids of contracts that leave.
+            live: the live selection; nothing happens if it has no subscriber.
+            changed: contract id → reference, for contracts that are added, which must be open in
+                the state table, and for contracts that get another name.
+            removed: ids of contracts that leave the selection.
         """
         self.flush()
         for group in list(self._live.get(live, ())):
             sections = group.options.sections
-            gone = [self._states.channel(contract_id, sections) for contract_id in removed]
-            group.reduce(gone)
-            for channel in gone:
-                if not channel.is_wanted:
-                    self._states.unwanted(channel)
+            removed_channels = [
+                self._states.channel(contract_id, sections) for contract_id in removed
+            ]
+            group.reduce(removed_channels)
+            for channel in removed_channels:
+                if not channel.has_groups:
+                    self._states.drop_sections(channel)
             added: dict[Channel, ContractRef] = {}
-            for contract_id, ref in named.items():
+            for contract_id, ref in changed.items():
                 channel = self._states.channel(contract_id, sections)
                 if channel in group.channels:
                     group.rename(channel, ref)
@@ -153,7 +161,7 @@ class Hub:
             self._announce(group, added)
 
     def _announce(self, group: SubscriberGroup, added: Mapping[Channel, ContractRef]) -> None:
-        group.extend(added, self._states.next_moment())
+        group.extend(added, self._states.next_number())
         changes: list[Change] = []
         for channel in added:
             if not channel.loaded:
@@ -161,7 +169,7 @@ class Hub:
                     channel.await_state(subscriber, 0)
             elif channel.state is not None:
                 changes.append((channel, channel.state, None))
-        # The oldest first, as in `send_states`.
+        # Oldest first, as in `send_states`.
         changes.sort(key=lambda change: change[1].version)
         if changes:
             self._delivery.deliver_to(group, changes)
@@ -171,35 +179,35 @@ class Hub:
     ) -> None:
         """Send the present states of a subscriber's contracts that are newer than a version.
 
-        Call it right after `join` or `select`, at most once. States that are not known yet
-        follow when they are loaded.
+        Call this right after `join` or `select`, at most once. States that are not loaded yet
+        follow when they are.
 
         Args:
-            subscriber: nothing happens if it has left.
-            newer_than: a version.
-            contracts: ids of those to send, which it has just added; None for all.
+            subscriber: the subscriber; nothing happens if it has left.
+            newer_than: a version; 0 for all states.
+            contracts: ids of the contracts that were just added; None for all of the selection.
         """
         if subscriber.has_left:
             return
         channels: Collection[Channel] = subscriber.group.channels
         if contracts is None:
-            subscriber.claim(newer_than, self._states.moment_of(newer_than))
+            subscriber.claim(newer_than, self._states.claim_time(newer_than))
         else:
             added = set(contracts)
             channels = [channel for channel in channels if channel.contract_id in added]
             subscriber.want(channels)
-        due: list[tuple[int, Channel]] = []
+        newer: list[tuple[int, Channel]] = []
         for channel in channels:
             if not channel.loaded:
                 channel.await_state(subscriber, newer_than)
                 continue
             state = self._states.state_for(subscriber, channel)
             if state is not None and state.version > newer_than:
-                due.append((state.version, channel))
-        # Oldest first: if the connection breaks on the way, and the client reconnects with the
-        # newest timestamp it has seen, it has not skipped those that were still to come.
-        due.sort(key=itemgetter(0))
-        for _, channel in due:
+                newer.append((state.version, channel))
+        # Oldest first: if the connection breaks in between, and the client reconnects with the
+        # newest timestamp that it has received, it gets all states that were not sent.
+        newer.sort(key=itemgetter(0))
+        for _, channel in newer:
             subscriber.miss(channel)
         self._delivery.catch_up(subscriber)
 
@@ -207,10 +215,10 @@ class Hub:
         """Send a frame that is not an update, after all updates that the subscriber has missed.
 
         Args:
-            subscriber: nothing happens if it has left.
-            make: makes the frame when it is written: now, or when a paused subscriber has caught
-                up.
-            key: of the frame; the newest one replaces one with the same key that waits.
+            subscriber: the subscriber; nothing happens if it has left.
+            make: returns the frame. It is called when the frame is written: now, or when a paused
+                subscriber has caught up.
+            key: identifies the frame; it replaces a waiting frame with the same key.
         """
         self.flush()
         if subscriber in self._behind:
@@ -223,7 +231,7 @@ class Hub:
     def leave(self, subscriber: Subscriber) -> None:
         """Remove a subscriber; nothing happens if it has left before."""
         if subscriber.has_left:
-            # It failed before its connection ended, and others may have joined its group.
+            # A failed write removed it before its connection ended.
             return
         subscriber.leave()
         self._behind.pop(subscriber, None)
@@ -236,7 +244,7 @@ class Hub:
         subscriber.pause()
 
     def resume(self, subscriber: Subscriber) -> None:
-        """Write to a subscriber again: it gets the newest message of each contract it missed."""
+        """Write to a subscriber again, first the newest state of each contract that it missed."""
         self.flush()
         self._behind.pop(subscriber, None)
         if subscriber.resume():
@@ -260,8 +268,8 @@ class Hub:
             )
             self._live.setdefault(live, {})[group] = None
             return group
-        # Channels and references are equal if they are the same. A frozen set of both would be
-        # ten times as large.
+        # Channels and references are equal only if they are identical, so their order by id()
+        # makes a key. A frozenset of both would be ten times as large.
         order = sorted(channels, key=id)
         key = (options, *order, *(channels[channel] for channel in order))
         group = self._groups.get(key)
@@ -278,8 +286,8 @@ class Hub:
                     del self._live[group.live]
             group.close()
             for channel in group.channels:
-                if not channel.is_wanted:
-                    self._states.unwanted(channel)
+                if not channel.has_groups:
+                    self._states.drop_sections(channel)
 
     # The end of a tick
 
@@ -290,5 +298,5 @@ class Hub:
             self.resume(next(iter(self._behind)))
 
     def flush(self) -> None:
-        """Write what has arrived since the last time, once to each client."""
+        """Write all changes since the last call, in one write per subscriber."""
         self._delivery.flush()

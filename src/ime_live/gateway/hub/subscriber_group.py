@@ -1,8 +1,8 @@
-"""Groups of subscribers with the same selection and options; they get the same bytes.
+"""Groups of subscribers with the same selection and options, which get the same bytes.
 
-A group tells its channels whether some of its subscribers are paused, so that an update looks only
-at groups that miss it. Most groups of a popular market have thousands of members;
-most of those who choose contracts for themselves have one, so a group keeps little.
+A group is entered in `Channel.behind` while some of its subscribers are paused, so an update costs
+nothing for other groups. A group of a popular market has thousands of members, but most groups of
+individual selections have one. So a group uses little memory.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from ime_live.gateway.hub.delivery_options import DeliveryOptions
 
 if TYPE_CHECKING:
     from ime_live.gateway.hub.channel import Channel
-    from ime_live.gateway.hub.subscribers import Subscriber
+    from ime_live.gateway.hub.subscriber import Subscriber
 
 
 class SubscriberGroup:
-    """Some subscribers, those that take data and those that are paused."""
+    """Subscribers with the same selection and options, ready and paused ones."""
 
     __slots__ = (
         "announced",
@@ -42,13 +42,13 @@ class SubscriberGroup:
         options: DeliveryOptions,
         live: Hashable | None = None,
     ) -> None:
-        """Make a group without subscribers, and let its channels send to it.
+        """Make a group without subscribers, and add it to its channels.
 
         Args:
-            key: by which the hub finds it.
-            channels: its contracts, and how its subscribers named them.
-            options: how they want their messages.
-            live: the live selection whose contracts it has; None if they do not change.
+            key: key of the group in the hub.
+            channels: the group's contracts, with the references of its subscribers.
+            options: the delivery options.
+            live: the live selection of the group; None if its contracts do not change.
         """
         self.key = key
         self.live = live
@@ -57,38 +57,39 @@ class SubscriberGroup:
         self.format = options.format
         self.per_subscriber = options.per_subscriber
         self.ready: dict[Subscriber, int] = {}
-        """Those that take data, each with the descriptor of its socket."""
+        """Subscribers that are not paused, each with the descriptor of its socket."""
         self.paused: dict[Subscriber, None] = {}
+        """Subscribers whose sockets are not writable."""
         self.sent = 0
-        """Messages that were written to all that were ready, since it was made."""
+        """Number of messages that were written to all ready subscribers."""
         self.announced: dict[Channel, int] | None = None
-        """Contracts that were added to all of its subscribers at once: the number of the newest
-        state at that moment. See `Subscriber`."""
+        """Contracts that were added for all subscribers at once, each with the number of the newest
+        state at that time; see `extend`."""
         self.unloaded = tuple(channel for channel in channels if not channel.loaded)
-        """Those whose last states were not read when somebody joined or left last."""
+        """Contracts whose last states were not loaded at the last `still_unloaded`."""
         for channel, ref in channels.items():
             channel.add(self, ref.envelope)
 
     @property
     def selection(self) -> dict[str, ContractRef]:
-        """Contract id → how its subscribers named it."""
+        """Contract id → reference."""
         return {channel.contract_id: ref for channel, ref in self.channels.items()}
 
     @property
     def members(self) -> tuple[Subscriber, ...]:
-        """All subscribers of the group."""
+        """All subscribers, ready and paused."""
         return (*self.ready, *self.paused)
 
     @property
     def is_empty(self) -> bool:
-        """Whether all have left."""
+        """Whether the group has no subscriber."""
         return not self.ready and not self.paused
 
     def __contains__(self, subscriber: object) -> bool:
         return subscriber in self.ready or subscriber in self.paused
 
     def add(self, subscriber: Subscriber, *, paused: bool = False) -> None:
-        """Add a subscriber that takes data, or does not."""
+        """Add a subscriber, ready or paused."""
         if not paused:
             self.ready[subscriber] = subscriber.descriptor
             return
@@ -98,7 +99,7 @@ class SubscriberGroup:
         self.paused[subscriber] = None
 
     def remove(self, subscriber: Subscriber) -> None:
-        """Remove a subscriber; nothing happens if it is no member."""
+        """Remove a subscriber; nothing happens if it is not in the group."""
         if self.ready.pop(subscriber, None) is not None:
             return
         if subscriber not in self.paused:
@@ -109,9 +110,10 @@ class SubscriberGroup:
                 channel.behind.pop(self, None)
 
     def still_unloaded(self) -> Sequence[Channel]:
-        """Return its contracts whose last states are not read yet: most often none.
+        """Return the contracts whose last states are not loaded yet, most often none.
 
-        So a subscriber that joins or leaves costs the same for one contract and for a thousand.
+        The loaded contracts are not scanned, so to join or leave costs the same for one contract
+        and for a thousand.
         """
         if self.unloaded:
             self.unloaded = tuple(channel for channel in self.unloaded if not channel.loaded)
@@ -123,8 +125,8 @@ class SubscriberGroup:
         """Add contracts for all subscribers.
 
         Args:
-            channels: the contracts, and how messages name them.
-            number: of the newest state; all later subscribers join with it or a larger one.
+            channels: the contracts, with the references that messages repeat.
+            number: number of the newest state; all later subscribers join at it or a higher one.
         """
         if self.announced is None:
             self.announced = {}
@@ -138,17 +140,17 @@ class SubscriberGroup:
 
     def reduce(self, channels: Iterable[Channel]) -> None:
         """Remove contracts for all subscribers."""
-        gone = set(channels)
-        for channel in gone:
+        removed = set(channels)
+        for channel in removed:
             channel.remove(self, self.channels.pop(channel).envelope)
             if self.announced is not None:
                 self.announced.pop(channel, None)
-        self.unloaded = tuple(channel for channel in self.unloaded if channel not in gone)
+        self.unloaded = tuple(channel for channel in self.unloaded if channel not in removed)
         for subscriber in self.members:
-            subscriber.forget(gone)
+            subscriber.forget(removed)
 
     def rename(self, channel: Channel, ref: ContractRef) -> None:
-        """Name a contract in another way in all later messages."""
+        """Use another reference for a contract in all later messages."""
         channel.remove(self, self.channels[channel].envelope)
         self.channels[channel] = ref
         channel.add(self, ref.envelope)
@@ -156,6 +158,6 @@ class SubscriberGroup:
             channel.behind[self] = None
 
     def close(self) -> None:
-        """Remove the group without subscribers from its channels."""
+        """Remove the group from its channels; it must have no subscribers."""
         for channel, ref in self.channels.items():
             channel.remove(self, ref.envelope)

@@ -1,4 +1,4 @@
-"""Throttling: which contracts must not be sent to a subscriber yet because of its `max_rate`.
+"""Throttling: limit the messages per contract and second of a subscriber with a `max_rate`.
 
 No I/O; the time is passed in.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Throttle:
-    """The `max_rate` of one subscriber: a contract that was sent is closed for an interval."""
+    """The `max_rate` of one subscriber: after a message, its contract is closed for an interval."""
 
     __slots__ = ("_interval", "closed")
 
@@ -23,8 +23,8 @@ class Throttle:
         """Start with all contracts open; ``interval`` is in seconds."""
         self._interval = interval
         self.closed: dict[Channel, tuple[float, bytes]] = {}
-        """Contracts that must not be sent: until when, and the timestamp of the last message; the
-        earliest first."""
+        """Contracts that must not be sent yet: when they open [s], and the timestamp of the last
+        message; the first to open comes first."""
 
     def open_due(self, now: float) -> None:
         """Open the contracts whose interval is over."""
@@ -36,7 +36,13 @@ class Throttle:
             del closed[channel]
 
     def close(self, channel: Channel, now: float, timestamp: bytes) -> None:
-        """Close an open contract, because a state with this timestamp is sent now."""
+        """Close an open contract, because a message is sent now.
+
+        Args:
+            channel: the contract.
+            now: the time of a monotonic clock [s].
+            timestamp: timestamp of the message.
+        """
         self.closed[channel] = now + self._interval, timestamp
 
     def forget(self, channel: Channel) -> None:

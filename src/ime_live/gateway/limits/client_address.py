@@ -1,8 +1,8 @@
-"""Find the address of a client, behind proxies that are trusted to name it. No I/O.
+"""Find the address of a client behind trusted proxies. No I/O.
 
-Anybody can send the header ``X-Forwarded-For``. A trusted proxy adds the address of its own peer at
-the end, so the client is the last address that is not one of a trusted proxy. What stands before it
-was written by the client.
+Any client can send the header ``X-Forwarded-For``. A trusted proxy appends the address of its peer,
+so the client has the last address that does not belong to a trusted proxy. All addresses before it
+were sent by the client.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ Address = IPv4Address | IPv6Address
 _MAX_PROXIES: Final = 16
 """Maximum number of elements of the header that are read; no set-up has as many proxies."""
 
-_LONGEST: Final = 64
-"""Characters of the longest element: an IPv6 address with brackets, a zone and a port."""
+_MAX_ELEMENT: Final = 64
+"""Maximum length of an element: an IPv6 address with brackets, a zone and a port is shorter."""
 
-# Some proxies add a port: RFC 7239, 6, and Azure's gateways.
+# Some proxies, such as those of Azure, add a port (RFC 7239, 6).
 _WITH_PORT: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?|(\d+\.\d+\.\d+\.\d+):\d{1,5}")
 
 _PREFIX: Final = 64
-"""Bits of an IPv6 address that a provider gives one customer (RFC 6177)."""
+"""Length of the prefix of an IPv6 address that a provider assigns to one customer (RFC 6177)."""
 
 
 class ClientAddresses:
-    """Finds the addresses of clients; always None if no proxies are configured."""
+    """Finds the addresses of clients, with the trusted proxies of the settings."""
 
     def __init__(
         self,
         proxies: Sequence[IPv4Network | IPv6Network],
         *,
         unix: bool = False,
-        known: bool = True,
+        proxies_known: bool = True,
     ) -> None:
         """Make a finder.
 
         Args:
             proxies: networks of the trusted proxies.
-            unix: whether a peer on a Unix socket is one.
-            known: whether it is known which proxies there are; if not, all clients may come from
-                one address, and none is found.
+            unix: whether a peer on a Unix socket is a trusted proxy.
+            proxies_known: whether the settings name the proxies, or say that there is none. If
+                not, all clients may have the address of one proxy, so no address is found.
         """
         self._proxies = tuple(proxies)
         self._unix = unix
-        self._known = known
-        # The addresses of proxies, and of clients that reconnect.
+        self._proxies_known = proxies_known
+        # The cache helps for addresses of proxies, and of clients that reconnect.
         self._is_trusted = lru_cache(maxsize=1024)(self._trusts)
 
     @classmethod
@@ -59,69 +59,68 @@ class ClientAddresses:
         """Return the finder for ``settings.trusted_proxies``."""
         words = split_list(settings.trusted_proxies)
         unix = UNIX in words
-        known = bool(settings.proxies) or unix or NO_PROXY in words
-        return cls(settings.proxies, unix=unix, known=known)
+        proxies_known = bool(settings.proxies) or unix or NO_PROXY in words
+        return cls(settings.proxies, unix=unix, proxies_known=proxies_known)
 
     def find(self, peer: object, forwarded: bytes | None) -> str | None:
         """Return the address of a client.
 
         Args:
-            peer: the address of the transport's other end, as asyncio has it: a tuple that begins
-                with the address, or something else for a Unix socket.
-            forwarded: the header ``X-Forwarded-For``, its lines joined by commas; None if there is
-                none.
+            peer: ``peername`` of the transport, as asyncio returns it: a tuple that begins with
+                the address; any other object for a Unix socket.
+            forwarded: the header ``X-Forwarded-For``, its lines joined by commas; None without one.
 
         Returns:
-            The address, that of the last proxy if it names none that can be read; None if it is
-            not known.
+            The address of the client, or of the last trusted proxy if the header has no valid
+            address before it. None if the address is not known.
         """
-        if not self._known:
+        if not self._proxies_known:
             return None
-        found: str | None = None
+        client: str | None = None
         if isinstance(peer, tuple):
-            found = str(peer[0])
-            if not self._is_trusted(found):
-                return found
+            client = str(peer[0])
+            if not self._is_trusted(client):
+                return client
         elif not self._unix:
             return None
         if not forwarded:
-            return found
-        # From the end, and not all of it: the client may have written thousands.
+            return client
+        # Only the last elements: a client may send thousands.
         for element in reversed(forwarded.rsplit(b",", _MAX_PROXIES)[-_MAX_PROXIES:]):
             text = element.strip().decode("latin-1")
-            address = _address_in(text) if len(text) <= _LONGEST else None
+            address = _parse_address(text) if len(text) <= _MAX_ELEMENT else None
             if address is None:
-                return found
-            found = str(address)
-            if not self._is_trusted(found):
+                return client
+            client = str(address)
+            if not self._is_trusted(client):
                 break
-        return found
+        return client
 
     def _trusts(self, text: str) -> bool:
-        address = _address_in(text)
+        address = _parse_address(text)
         return address is not None and any(
-            address.version == each.version and address in each for each in self._proxies
+            address.version == network.version and address in network for network in self._proxies
         )
 
 
 @lru_cache(maxsize=4096)
 def group_of(address: str) -> str:
-    """Return the group that counts as one client: an IPv4 address, or 64 bits of an IPv6 address.
+    """Return the addresses that count as one client: an IPv4 address, or a /64 of IPv6.
 
     >>> group_of("2001:db8:1:2:3:4:5:6")
     '2001:db8:1:2::/64'
     >>> group_of("::ffff:192.0.2.1")
     '192.0.2.1'
     """
-    found = _address_in(address)
-    if isinstance(found, IPv6Address):
-        return str(IPv6Network((int(found), _PREFIX), strict=False))
-    return address if found is None else str(found)
+    parsed = _parse_address(address)
+    if isinstance(parsed, IPv6Address):
+        return str(IPv6Network((int(parsed), _PREFIX), strict=False))
+    return address if parsed is None else str(parsed)
 
 
 @lru_cache(maxsize=4096)
-def _address_in(text: str) -> Address | None:
-    """Return the address in an element of the header; None if it has none."""
+def _parse_address(text: str) -> Address | None:
+    """Return the address in an element of the header; None if it is invalid."""
     if match := _WITH_PORT.fullmatch(text.strip('"')):
         text = match[1] or match[2]
     try:

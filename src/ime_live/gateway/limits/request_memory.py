@@ -1,39 +1,36 @@
-"""Limit the memory of requests that have begun to arrive: clients may never send their end.
-
-No I/O.
-"""
+"""Limit the memory of incomplete requests, because clients may never complete them. No I/O."""
 
 from __future__ import annotations
 
 from typing import Final
 
 ALWAYS_TAKEN: Final = 16_384
-"""Bytes of a request that is never refused. Heads rarely have a tenth of it."""
+"""Size up to which an incomplete request is never refused [bytes]. A head rarely has a tenth."""
 
 
 class RequestMemory:
-    """The incomplete requests of a process, by their size."""
+    """The total size of the incomplete requests of a process."""
 
     def __init__(self, limit: int) -> None:
         """Start without requests.
 
         Args:
-            limit: see `limit`.
+            limit: maximum size of all incomplete requests together [bytes]; 0 sets no limit.
         """
         self.limit = limit
-        """Most of all requests together [bytes]; 0 sets no limit."""
-        self.held = 0
-        """Bytes of incomplete requests now."""
+        """May be changed at any time."""
+        self.buffered = 0
+        """Present size of all incomplete requests together [bytes]."""
 
     def change(self, before: int, now: int) -> bool:
-        """Note that a connection holds more or less of an incomplete request.
+        """Note that the incomplete request of a connection has another size.
 
         Args:
-            before: bytes that it held until now.
-            now: bytes that it holds from now on.
+            before: previous size [bytes].
+            now: present size [bytes].
 
         Returns:
-            Whether it may hold them; if not, refuse the request, and release them.
+            Whether the size is allowed; if not, refuse the request, and change its size to 0.
         """
-        self.held += now - before
-        return now <= ALWAYS_TAKEN or not 0 < self.limit < self.held
+        self.buffered += now - before
+        return now <= ALWAYS_TAKEN or not 0 < self.limit < self.buffered

@@ -1,7 +1,8 @@
 """Limit the streams of a process: in total, per address, per subject, and by their memory.
 
-Each stream has a permit from before its handshake is read until it is over. With several workers,
-each of them counts for itself: the kernel spreads connections over them. No I/O.
+Each stream has a permit from before its handshake is read until its end. With several workers, each
+worker applies the limits to its own streams, because the kernel distributes connections among them.
+No I/O.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from ime_live.rate import Rate
 from ime_live.settings.limits import LimitSettings
 
 _RETRY_AFTER: Final = (2.0, 10.0)
-"""Seconds after which a place may be free: random, so that clients do not all come at once."""
+"""Seconds after which clients may try again; random, so that they do not all come at once."""
 
 _TOO_MANY: Final = 429
 _UNAVAILABLE: Final = 503
 
 REASONS: Final = ("connections", "memory", "address", "subject", "rate")
-"""Kinds of the errors that are raised here."""
+"""Kinds of the errors that `StreamLimits` and `Permit` raise."""
 
 
 class StreamLimits:
@@ -47,9 +48,9 @@ class StreamLimits:
         self._monotonic = clock.monotonic
         self._uniform = uniform
         self.streams = 0
-        """Permits that are given now."""
+        """Number of permits in use."""
         self.waiting = 0
-        """Bytes that wait for slow clients."""
+        """Unsent data for slow clients [bytes]."""
         self._by_address: dict[str, int] = {}
         self._by_subject: dict[str, int] = {}
         self._handshakes = RequestLimit(settings.handshake_rate)
@@ -61,7 +62,7 @@ class StreamLimits:
         return 0 < self._settings.max_waiting <= self.waiting
 
     def change(self, settings: LimitSettings) -> None:
-        """Use other limits from now on; streams that are open above them stay open."""
+        """Use other limits from now on; open streams stay open even if they exceed them."""
         self._settings = settings
         self._handshakes.rate = Rate(settings.handshake_rate)
 
@@ -70,10 +71,10 @@ class StreamLimits:
 
         Args:
             address: address of the client; None if it is not known, so that the limits per address
-                do not count.
+                do not apply.
 
         Raises:
-            LimitError: 429 for a limit of this address, 503 for one of all streams.
+            LimitError: 429 for a limit per address, 503 for a limit of all streams.
         """
         settings = self._settings
         group = None if address is None else group_of(address)
@@ -98,12 +99,12 @@ class StreamLimits:
         return Permit(self, address, group)
 
     def _claim(self, subject: str) -> None:
-        taken, most = self._by_subject.get(subject, 0), self._settings.max_subject_connections
-        if 0 < most <= taken:
+        count, limit = self._by_subject.get(subject, 0), self._settings.max_subject_connections
+        if 0 < limit <= count:
             raise self._full(
-                f"too many connections of this token's subject: at most {most}", "subject"
+                f"too many connections of this token's subject: at most {limit}", "subject"
             )
-        self._by_subject[subject] = taken + 1
+        self._by_subject[subject] = count + 1
 
     def _full(self, reason: str, kind: str, status: int = _TOO_MANY) -> LimitError:
         wait = self._uniform(*_RETRY_AFTER)
@@ -113,20 +114,20 @@ class StreamLimits:
         self.streams -= 1
         for counts, key in ((self._by_address, group), (self._by_subject, subject)):
             if key is not None:
-                left = counts[key] - 1
-                if left:
-                    counts[key] = left
+                remaining = counts[key] - 1
+                if remaining:
+                    counts[key] = remaining
                 else:
                     del counts[key]
 
 
 class Permit:
-    """The use of the limits by one stream."""
+    """The right to one stream, which counts for the limits until it is freed."""
 
     __slots__ = ("_group", "_is_free", "_limits", "_subject", "_waiting", "address")
 
     def __init__(self, limits: StreamLimits, address: str | None, group: str | None) -> None:
-        """Take note of a place that is counted already; see `StreamLimits.admit`."""
+        """Use `StreamLimits.admit` instead, which also counts the stream."""
         self._limits = limits
         self._group = group
         self._subject: str | None = None
@@ -136,23 +137,23 @@ class Permit:
         """Address of the client; None if it is not known."""
 
     def claim(self, subject: str) -> None:
-        """Count the stream for the subject of its token; once.
+        """Count the stream for the subject of its token. Call this at most once.
 
         Raises:
-            LimitError: 429; the subject has too many.
+            LimitError: 429; the subject has too many streams.
         """
         if not self._is_free:
             self._limits._claim(subject)
             self._subject = subject
 
     def wait(self, size: int) -> None:
-        """Note how many bytes wait for the client now."""
+        """Note the size of the unsent data for the client [bytes]."""
         if not self._is_free:
             self._limits.waiting += size - self._waiting
             self._waiting = size
 
     def free(self) -> None:
-        """Release the permit; a second call does nothing."""
+        """Give the permit back; a second call does nothing."""
         if not self._is_free:
             self.wait(0)
             self._is_free = True

@@ -1,4 +1,4 @@
-"""Add up what each subject has used in a day, for one log line per subject. No I/O."""
+"""Add up the daily usage of each subject, for one log line per subject. No I/O."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Final
 from msgspec import Struct
 
 MAX_SUBJECTS: Final = 10_000
-"""Maximum number of distinct subjects; further ones are counted together."""
+"""Maximum number of subjects that are counted separately; the others are counted together."""
 
 OTHERS: Final = "(others)"
-"""Subject of the line for those that are not told apart."""
+"""Subject of the log line for subjects that are counted together."""
 
 
-class Used(Struct):
+class SubjectUsage(Struct):
     """The usage of one subject.
 
     Attributes:
-        connections: streams that have begun.
-        messages: updates that were written to them.
-        bytes: what their clients, or the proxy, have acknowledged; None where the system does not
-            tell.
+        connections: number of streams that have begun.
+        messages: number of updates that were written to the streams.
+        bytes: number of bytes that the peers have acknowledged; None where the system does not
+            count them. A proxy is the peer of its clients' streams.
     """
 
     connections: int = 0
@@ -33,23 +33,34 @@ class Usage:
     """The usage since the last `take`, by subject."""
 
     def __init__(self, max_subjects: int = MAX_SUBJECTS) -> None:
-        """Start at zero, with a limit of distinct subjects."""
+        """Start at zero.
+
+        Args:
+            max_subjects: maximum number of subjects that are counted separately.
+        """
         self._max_subjects = max_subjects
-        self._by_subject: dict[str, Used] = {}
+        self._by_subject: dict[str, SubjectUsage] = {}
 
     def add(
         self, subject: str, *, connections: int = 0, messages: int = 0, size: int | None = None
     ) -> None:
-        """Add the usage of a stream; ``size`` in bytes, None if it is unknown."""
+        """Add usage of a subject.
+
+        Args:
+            subject: the subject.
+            connections: number of new streams.
+            messages: number of updates.
+            size: acknowledged data [bytes]; None if it is unknown.
+        """
         if subject not in self._by_subject and len(self._by_subject) >= self._max_subjects:
             subject = OTHERS
-        used = self._by_subject.setdefault(subject, Used())
-        used.connections += connections
-        used.messages += messages
+        usage = self._by_subject.setdefault(subject, SubjectUsage())
+        usage.connections += connections
+        usage.messages += messages
         if size is not None:
-            used.bytes = size + (used.bytes or 0)
+            usage.bytes = size + (usage.bytes or 0)
 
-    def take(self) -> Iterator[tuple[str, Used]]:
-        """Return everything, and start at zero."""
-        taken, self._by_subject = self._by_subject, {}
-        return iter(taken.items())
+    def take(self) -> Iterator[tuple[str, SubjectUsage]]:
+        """Return the usage of all subjects, and start at zero."""
+        by_subject, self._by_subject = self._by_subject, {}
+        return iter(by_subject.items())

@@ -1,7 +1,7 @@
 """Find the contracts that filters match: by market, by pattern and by underlying. No I/O.
 
-A *filter* is a `ContractFilter`. Its parts narrow each other, and the values of one part are
-alternatives: ``market=IMEOption&underlying=KA`` are the options of that underlying.
+A *filter* is a `ContractFilter`. A contract must match all fields of a filter, and one value of
+each field: ``market=IMEOption&underlying=KA`` are the options of that underlying.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from ime_live.registry import Registry
 from ime_live.spelling import fold_name
 
 WILDCARD: Final = "*"
-"""Makes a pattern of a name. No contract of the exchange has it in its name or id."""
+"""A name with this character is a pattern. No contract of the exchange has it in a name or id."""
 
 MAX_PATTERNS: Final = 100
-"""Patterns of a stream or a request: all contracts are matched with each of them."""
+"""Maximum number of patterns of a request: each is compared with all contracts."""
 
 ID: Final = "id:"
-"""Before an id that stands in the place of a name, as in the patterns of tokens."""
+"""Prefix of an id in the place of a name, as in the patterns of tokens."""
 
 NAME: Final = "name:"
-"""Before a pattern of names that stands among those of ids."""
+"""Prefix of a pattern of names among patterns of ids."""
 
 
 class FilterMatcher:
@@ -37,7 +37,7 @@ class FilterMatcher:
         """Prepare a filter.
 
         Args:
-            contract_filter: the filter; its markets exist.
+            contract_filter: the filter; its markets must exist.
         """
         self.by = By(contract_filter.by)
         self._markets = frozenset(map(Market, contract_filter.markets))
@@ -50,7 +50,7 @@ class FilterMatcher:
         self._underlyings = frozenset(map(fold_name, contract_filter.underlyings))
 
     def match(self, contract: Contract) -> bool:
-        """Return whether a contract is listed and fits every part of the filter."""
+        """Return whether a contract is listed and matches all fields of the filter."""
         return (
             contract.listed
             and (not self._markets or contract.market in self._markets)
@@ -62,28 +62,32 @@ class FilterMatcher:
 def matching(
     filters: Iterable[FilterMatcher], registry: Registry, may_see: Callable[[Contract], bool]
 ) -> Mapping[str, tuple[Contract, By]]:
-    """Return the contracts that filters match: contract id → contract, and how it is named.
-
-    Of two filters that match a contract, the first one counts.
+    """Return the contracts that filters match, in the order of their names.
 
     Args:
         filters: the filters.
         registry: the known contracts.
-        may_see: whether the client's token covers a contract; others do not match.
+        may_see: returns whether the client's token covers a contract; other contracts do not match.
+
+    Returns:
+        Contract id → contract, and whether messages name it by name or by id, as the first filter
+        that matches says.
     """
     filters = tuple(filters)
-    found = [
+    matches = [
         (contract, by)
         for contract in registry
         if (by := next((each.by for each in filters if each.match(contract)), None)) is not None
         and may_see(contract)
     ]
-    found.sort(key=lambda each: (each[0].contract_name, each[0].contract_id))
-    return {contract.contract_id: (contract, by) for contract, by in found}
+    matches.sort(key=lambda match: (match[0].contract_name, match[0].contract_id))
+    return {contract.contract_id: (contract, by) for contract, by in matches}
 
 
 def present_name(contract: Contract, by: By, registry: Registry) -> str:
-    """Return the id or the present name of a contract; ``id:12345`` if another one has that name.
+    """Return the id or the present name of a contract.
+
+    If the name finds another contract, return the id with a prefix, such as ``id:12345``.
 
     >>> present_name(Contract(contract_id="1", contract_name="A"), By.ID, Registry())
     '1'
@@ -92,31 +96,31 @@ def present_name(contract: Contract, by: By, registry: Registry) -> str:
         return contract.contract_id
     name = contract.contract_name
     try:
-        found = registry.by_name(name)
+        namesake = registry.by_name(name)
     except UnknownContractError:
         return name
-    return name if found.contract_id == contract.contract_id else ID + contract.contract_id
+    return name if namesake.contract_id == contract.contract_id else ID + contract.contract_id
 
 
 def references(
-    found: Mapping[str, tuple[Contract, By]],
+    matches: Mapping[str, tuple[Contract, By]],
     registry: Registry,
     named: Mapping[str, ContractRef],
 ) -> dict[str, ContractRef]:
-    """Return how messages name the contracts that filters match, without those in ``named``.
+    """Return references to the contracts that filters match, without those in ``named``.
 
     Args:
-        found: from `matching`.
+        matches: the contracts, from `matching`.
         registry: the known contracts.
-        named: contracts that the client has named, which keep their names: contract id → name.
+        named: references to contracts that the client has named, by contract id; they are kept.
     """
-    taken = set(named.values())
+    used_refs = set(named.values())
     refs: dict[str, ContractRef] = {}
-    for contract_id, (contract, by) in found.items():
+    for contract_id, (contract, by) in matches.items():
         if contract_id not in named:
             ref = ContractRef.of(by, present_name(contract, by, registry))
-            if ref in taken:
-                # The client has named another contract so, by a name that this one has now.
+            if ref in used_refs:
+                # The client has used this name for another contract, which had it before.
                 ref = ContractRef.of(by, ID + contract_id)
             refs[contract_id] = ref
     return refs
@@ -130,29 +134,32 @@ def split_names(
     markets: Sequence[str] = (),
     underlyings: Sequence[str] = (),
 ) -> tuple[Sequence[str], ContractFilter | None]:
-    """Divide what a request asks for into the contracts that it names, and its filter if any.
+    """Divide the contracts of a request into plain names and a filter.
 
     Args:
         by: whether ``names`` are names or ids.
         names: names or ids, and patterns of them.
-        is_known: whether a contract has this name or id, which then is no pattern.
+        is_known: returns whether a contract has a name or id, which then is no pattern.
         markets: markets of the request.
         underlyings: underlyings of the request.
+
+    Returns:
+        The names without patterns, and the filter; None without patterns, markets and underlyings.
     """
     patterns = {name for name in names if WILDCARD in name and not is_known(by, name)}
     if not (patterns or markets or underlyings):
         return names, None
-    chosen = ContractFilter.of(
+    contract_filter = ContractFilter.of(
         by.value, markets=markets, patterns=patterns, underlyings=underlyings
     )
-    return [name for name in names if name not in patterns], chosen
+    return [name for name in names if name not in patterns], contract_filter
 
 
 def check_filters(filters: Iterable[ContractFilter]) -> None:
-    """Check that matching filters takes little time.
+    """Check the number of patterns, which the time for matching depends on.
 
     Raises:
-        RefusedError: 1008; they have too many patterns.
+        RefusedError: 1008; there are more than `MAX_PATTERNS`.
     """
     patterns = sum(len(each.patterns) for each in filters)
     if patterns > MAX_PATTERNS:

@@ -1,8 +1,7 @@
-"""Explain requests for parameters and contracts that do not exist.
+"""Log and explain unknown parameters and contracts in requests.
 
-An unknown parameter is ignored, as in the documented service. But it is logged, because it is most
-often a typing error, or refused with ``--strict-query``. For an unknown contract, similar ones are
-suggested.
+The documented service ignores unknown parameters. Most are typing errors, so they are logged, or
+refused with ``--strict-query``. For an unknown contract, a similar one is suggested.
 """
 
 from __future__ import annotations
@@ -22,35 +21,35 @@ from ime_live.registry import Registry
 
 log = structlog.get_logger()
 
-# Names that are limited separately in the log: a client can invent more.
-_MAX_KINDS: Final = 100
+# Names whose log lines are limited separately; a client can invent any number of names.
+_MAX_LOGGED_NAMES: Final = 100
 
-# Contracts per request for which similar ones are looked for: it takes 0.5 ms each.
+# Unknown contracts per request for which a similar one is searched, which takes 0.5 ms each.
 _MAX_EXPLAINED: Final = 3
 
-_ESCAPED: Final = "amp;"
+_ESCAPED_AMPERSAND: Final = "amp;"
 
 
 class Diagnostics:
-    """Logs and explains unknown parameters and contracts. One object serves the whole process."""
+    """Logs and explains unknown parameters and contracts, for all requests of a process."""
 
     def __init__(self, *, strict: bool = False, clock: Clock = SYSTEM_CLOCK) -> None:
         """Make the diagnostics of a process.
 
         Args:
-            strict: whether unknown parameters are refused.
+            strict: whether to refuse requests with unknown parameters.
             clock: the machine's clock.
         """
         self._strict = strict
         self._suggestions = Suggestions()
-        self._limited = LogLimiter(log, max_keys=_MAX_KINDS, clock=clock)
+        self._limited = LogLimiter(log, max_keys=_MAX_LOGGED_NAMES, clock=clock)
 
     def note_parameters(self, call: str, unknown: Collection[str]) -> None:
-        """Log the names of parameters that a call does not know."""
+        """Log the names of unknown parameters of a call."""
         for name in unknown:
             fields = {"call": call}
-            if name.lower().startswith(_ESCAPED):
-                fields["hint"] = "the URL has &amp; in the place of &"
+            if name.lower().startswith(_ESCAPED_AMPERSAND):
+                fields["hint"] = "the URL has &amp; instead of &"
             shown = printable_name(name)
             self._limited.warning(
                 "unknown query parameter", key=("parameter", shown), parameter=shown, **fields
@@ -67,7 +66,7 @@ class Diagnostics:
             raise RefusedError(f"unknown parameter: {name}", kind="unknown parameter")
 
     def note_refusal(self, call: str, refusal: RefusedError) -> None:
-        """Log the reason why a call was refused; a stream logs its own refusal."""
+        """Log the reason of a refused call; a stream logs its own refusal."""
         reason, detail = refusal.reason, refusal.detail
         fields = {"detail": detail} if detail else {}
         self._limited.info(
@@ -77,7 +76,7 @@ class Diagnostics:
     def explain_refusal(
         self, refusal: ContractNotFoundError, registry: Registry, may_see: MaySee
     ) -> None:
-        """Add to a refusal which contract may have been meant."""
+        """Add a suggestion to the refusal of an unknown contract, if a similar contract exists."""
         suggestion = self._suggestions.find(refusal.by, refusal.name, registry, may_see)
         if suggestion is not None:
             refusal.detail = suggestion.en
@@ -85,13 +84,13 @@ class Diagnostics:
     def explain_unknown(
         self, by: By, names: Sequence[str], registry: Registry, may_see: MaySee
     ) -> Suggestion:
-        """Return a sentence on which contracts do not exist, and which may have been meant.
+        """Return a sentence that names unknown contracts and suggests similar ones.
 
         Args:
-            by: how they were asked for.
+            by: whether ``names`` are names or ids.
             names: the unknown names or ids, at least one.
             registry: the known contracts.
-            may_see: whether the client's token covers a contract.
+            may_see: returns whether the client's token covers a contract.
         """
         en, fa = [], []
         for name in names[:_MAX_EXPLAINED]:
@@ -113,5 +112,5 @@ class Diagnostics:
 
 
 def printable_name(name: str) -> str:
-    """Return a client's name for the log; a long one is hidden, because it may be a token."""
+    """Return a name from a client for the log; a long one is hidden, because it may be a token."""
     return name if len(name) <= LONGEST_NAME else f"({len(name)} characters)"

@@ -1,4 +1,4 @@
-"""Map refusals to HTTP status and headers, for streams of events and REST calls alike."""
+"""Map refusals to HTTP status codes and headers, for server-sent events and REST calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BY_CODE: Final = {CloseCode.TRY_AGAIN_LATER: 503, CloseCode.INTERNAL_ERROR: 500
 
 
 def status_of(refusal: RefusedError) -> int:
-    """Return the status: 401, 403, 404, 429, 500, 503, or 422 for a wrong parameter."""
+    """Return the HTTP status: 401, 403, 404, 429, 500, 503, or 422 for a wrong parameter."""
     if isinstance(refusal, AuthenticationError):
         return 401
     if isinstance(refusal, LimitError):
@@ -24,7 +24,7 @@ def status_of(refusal: RefusedError) -> int:
 
 
 def headers_of(refusal: RefusedError) -> Mapping[str, str]:
-    """Return the headers of the response."""
+    """Return the additional headers of the response, such as ``Retry-After``."""
     if isinstance(refusal, LimitError):
         return {"Retry-After": str(math.ceil(refusal.retry_after))}
     return {"WWW-Authenticate": "Bearer"} if isinstance(refusal, AuthenticationError) else {}

@@ -1,7 +1,7 @@
-"""The table of query parameters, from which the readers and both API documents come.
+"""The table of query parameters, which `Query` and both API documents are made from.
 
-A new parameter is one entry of `PARAMETERS`: then `ime_live.gateway.query.query_string.Query` reads
-it and the documents describe it; ``query["name"]`` is its value.
+To add a parameter, add an entry to `PARAMETERS`: then ``query["name"]`` of
+`ime_live.gateway.query.query_string.Query` is its value, and the documents describe it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ime_live.market import SECTIONS
 
 
 class Endpoint(StrEnum):
-    """A group of paths with the same parameters, by its name in the log."""
+    """A group of paths with the same parameters; the value is its name in the log."""
 
     STREAM_BY_NAME = "stream by name"
     STREAM_BY_ID = "stream by id"
@@ -50,16 +50,16 @@ class Parameter(Struct, frozen=True, kw_only=True):
     """A query parameter.
 
     Attributes:
-        name: as documented.
-        type: type and limits of its value.
-        endpoints: the endpoints that have it.
+        name: the documented name.
+        type: type and limits of the value.
+        endpoints: the endpoints with this parameter.
         description: meaning, for the documents.
-        default: value if it is not given.
-        missing: refusal of a request without it; empty if it is optional. The part before the
-            colon is its kind.
-        instead: parameters of which one may be given instead of a missing one.
-        aliases: other spellings, which are documented as such.
-        former: old names, which are still accepted, and not documented.
+        default: value in a request without the parameter.
+        missing: reason of the refusal of a request without the parameter; empty if it is optional.
+            The part before the colon is the kind of the refusal.
+        instead: other parameters, one of which may replace this one.
+        aliases: other names, which are documented as such.
+        former: former names, which are accepted but not documented.
     """
 
     name: str
@@ -74,23 +74,23 @@ class Parameter(Struct, frozen=True, kw_only=True):
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        """All names that are accepted, the documented one first."""
+        """All accepted names, the documented name first."""
         return (self.name, *self.aliases, *self.former)
 
     def schema(self) -> Schema:
-        """Return the schema of its value, with the default and without the description."""
+        """Return the schema of the value, with the default and without the description."""
         schema = self.type.schema()
         return schema if self.default is None else schema | {"default": self.default}
 
 
 FILTERS: Final = ("market", "underlying")
-"""Parameters that choose contracts without naming any."""
+"""Parameters that select contracts without their names."""
 
 
 def _contracts(
     name: str, other: str, endpoint: Endpoint, names: Names, *, optional: bool = False
 ) -> Parameter:
-    """Return the parameter that names contracts; deployed clients use singular and plural."""
+    """Return the parameter for names or ids of contracts; deployed clients use both spellings."""
     return Parameter(
         name=name,
         type=names,
@@ -116,18 +116,18 @@ _FILTERED: Final = (*_STREAMS, Endpoint.DATA_BY_NAME, Endpoint.DATA_BY_ID, *_CAN
 _BY_NAME: Final = ("contract_names", "contract_name")
 _BY_ID: Final = ("contract_ids", "contract_id")
 
-_STREAMED: Final[Schema] = {"type": "string", "minLength": 1}
-_ASKED: Final[Schema] = {"type": "string", "pattern": r"\S"}
-_ANY: Final = Names({"type": "string"}, limited=False)
+_STREAM_NAME: Final[Schema] = {"type": "string", "minLength": 1}
+_REST_NAME: Final[Schema] = {"type": "string", "pattern": r"\S"}
+_ANY_NAMES: Final = Names({"type": "string"}, limited=False)
 
 PARAMETERS: Final = (
-    _contracts(*_BY_NAME, Endpoint.STREAM_BY_NAME, Names(_STREAMED, "ContractA")),
+    _contracts(*_BY_NAME, Endpoint.STREAM_BY_NAME, Names(_STREAM_NAME, "ContractA")),
     # Only here the service documents the singular.
-    _contracts("contract_id", "contract_ids", Endpoint.STREAM_BY_ID, Names(_STREAMED, "12345")),
-    _contracts(*_BY_NAME, Endpoint.DATA_BY_NAME, Names(_ASKED, "ContractA", as_sent=True)),
-    _contracts(*_BY_ID, Endpoint.DATA_BY_ID, Names(_ASKED, "12345", as_sent=True)),
-    _contracts(*_BY_NAME, Endpoint.CANDLES_BY_NAME, Names(_ASKED, "ContractA", as_sent=True)),
-    _contracts(*_BY_ID, Endpoint.CANDLES_BY_ID, Names(_ASKED, "12345", as_sent=True)),
+    _contracts("contract_id", "contract_ids", Endpoint.STREAM_BY_ID, Names(_STREAM_NAME, "12345")),
+    _contracts(*_BY_NAME, Endpoint.DATA_BY_NAME, Names(_REST_NAME, "ContractA", as_sent=True)),
+    _contracts(*_BY_ID, Endpoint.DATA_BY_ID, Names(_REST_NAME, "12345", as_sent=True)),
+    _contracts(*_BY_NAME, Endpoint.CANDLES_BY_NAME, Names(_REST_NAME, "ContractA", as_sent=True)),
+    _contracts(*_BY_ID, Endpoint.CANDLES_BY_ID, Names(_REST_NAME, "12345", as_sent=True)),
     Parameter(
         name="interval",
         type=Choice(Interval),
@@ -146,24 +146,24 @@ PARAMETERS: Final = (
         name="to",
         type=Moment("2026-11-28T12:30:00"),
         endpoints=_CANDLES,
-        description="Candles that begin before this time; of a date, until its end. Default: the "
-        "end of today.",
+        description="Candles that begin before this time; a date includes its whole day. Default: "
+        "the end of today.",
     ),
-    _contracts(*_BY_NAME, Endpoint.STATUS, _ANY, optional=True),
-    _contracts(*_BY_ID, Endpoint.STATUS, _ANY, optional=True),
+    _contracts(*_BY_NAME, Endpoint.STATUS, _ANY_NAMES, optional=True),
+    _contracts(*_BY_ID, Endpoint.STATUS, _ANY_NAMES, optional=True),
     Parameter(
         name="market",
         type=Words(tuple(Market), "market", example=(Market.OPTION,)),
         endpoints=_FILTERED,
         description="All contracts of these markets; on a stream also those that are listed "
-        "later. With `underlying` or patterns, those of them that fit.",
+        "later. With `underlying` or patterns, only those that match these, too.",
     ),
     Parameter(
         name="underlying",
         type=Texts("the name or the id of an underlying", "KA"),
         endpoints=_FILTERED,
         description="All contracts of these underlyings, by name or id; on a stream also those "
-        "that are listed later. With `market` or patterns, those of them that fit.",
+        "that are listed later. With `market` or patterns, only those that match these, too.",
     ),
     Parameter(
         name="snapshot",
@@ -184,15 +184,15 @@ PARAMETERS: Final = (
         type=Switch(),
         endpoints=_STREAMS,
         description="Also send status messages (channel `IME Status`): the state of the feed, and "
-        "the timestamp that you should have of each contract.",
+        "the timestamp that you should have for each contract.",
         default=False,
     ),
     Parameter(
         name="max_rate",
-        type=Number(least=0.01, most=1000.0, example=2),
+        type=Number(minimum=0.01, maximum=1000.0, example=2),
         endpoints=_STREAMS,
-        description="Most messages per second and contract. A newer state replaces the ones that "
-        "have not been sent; the last state is always sent.",
+        description="Maximum number of messages per second and contract. A newer state replaces "
+        "those that have not been sent; the last state is always sent.",
     ),
     Parameter(
         name="sections",
@@ -258,5 +258,5 @@ PARAMETERS: Final = (
 
 
 def parameters_of(endpoint: Endpoint) -> Mapping[str, Parameter]:
-    """Return the parameters of an endpoint, by their documented names, in the table's order."""
+    """Return the parameters of an endpoint by their documented names, in the order of the table."""
     return {each.name: each for each in PARAMETERS if endpoint in each.endpoints}

@@ -1,4 +1,4 @@
-"""Read the query string of a request, as the table of parameters has it. No I/O."""
+"""Read the query string of a request by the table of query parameters. No I/O."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ ResultT = TypeVar("ResultT")
 
 _MAX_QUERIES: Final = 500
 _MAX_LENGTH: Final = 512
-"""Characters of a query that is kept; it takes some ten times as many bytes, so all take 3 MB."""
+"""Longest query that is cached [characters]. It takes about ten times as many bytes of memory, so
+the whole cache takes up to 3 MB."""
 
 
 class _Table:
-    """The parameters of an endpoint, prepared for reading: streams of many clients begin at once.
+    """The parameters of an endpoint, prepared once, because many streams may begin at once.
 
     Attributes:
         known: all accepted names.
@@ -37,7 +38,7 @@ _TABLES: Final[Mapping[Endpoint, _Table]] = {endpoint: _Table(endpoint) for endp
 
 
 class Query:
-    """The query of a request. A value is checked when it is read, and then kept.
+    """The query string of a request. A value is checked at its first use, and then cached.
 
     >>> query = Query(Endpoint.SEARCH, "market=IMEOption&Search_char=KASH&page=2")
     >>> query["Search_char"], query.unknown
@@ -51,7 +52,7 @@ class Query:
 
         Args:
             endpoint: the endpoint of the request.
-            text: as sent, percent-encoded UTF-8.
+            text: the query string as sent, percent-encoded UTF-8.
         """
         self._table = _TABLES[endpoint]
         self._pairs = _pairs_of(text)
@@ -60,32 +61,31 @@ class Query:
             self._values.setdefault(pair[0], []).append(pair)
         known = self._table.known
         self.unknown = tuple(name for name in self._values if name not in known)
-        """The names of parameters that the endpoint does not have."""
+        """Names of parameters that the endpoint does not have."""
         self._results: dict[object, Any] = {}
 
     @classmethod
     def of(cls, endpoint: Endpoint, text: str) -> Query:
-        """Return the query of a request, perhaps that of an equal request before it.
+        """Return the query of a request, from a cache if an equal request came before.
 
-        Clients of one kind ask the same again and again. A query with a token is not kept, nor one
-        with an unknown name, which may be a misspelt token.
+        Clients of the same kind send equal requests. A query with a token is not cached, nor one
+        with an unknown parameter, which may be a misspelt token.
         """
         query = _queries.get((endpoint, text))
         if query is None:
             query = cls(endpoint, text)
-            is_kept = len(text) <= _MAX_LENGTH and not query.unknown and "token" not in query
-            if is_kept:
+            if len(text) <= _MAX_LENGTH and not query.unknown and "token" not in query:
                 if len(_queries) >= _MAX_QUERIES:
                     del _queries[next(iter(_queries))]
                 _queries[endpoint, text] = query
         return query
 
     def __contains__(self, name: object) -> bool:
-        """Return whether a parameter was sent, by its documented name."""
+        """Return whether a parameter was sent with this name."""
         return name in self._values
 
-    def once(self, key: object, read: Callable[[], ResultT]) -> ResultT:
-        """Return what ``read`` makes of the query, which it does once; ``key`` stands for it."""
+    def cached(self, key: object, read: Callable[[], ResultT]) -> ResultT:
+        """Return the result of ``read()``, which is called once per query and key."""
         try:
             result: ResultT = self._results[key]
         except KeyError:
@@ -94,7 +94,7 @@ class Query:
 
     @property
     def token(self) -> str | None:
-        """The token in ``?token=``, if any."""
+        """The token in ``?token=``; None without one."""
         token: str | None = self["token"]
         return token
 
@@ -102,7 +102,7 @@ class Query:
         """Return the value of a parameter of the endpoint, or its default.
 
         Raises:
-            RefusedError: 1008; the value is wrong, or missing and required.
+            RefusedError: 1008; the value is wrong, or a required parameter is missing.
         """
         results = self._results
         if name not in results:
@@ -128,7 +128,7 @@ class Query:
 
 
 def _pairs_of(text: str) -> list[tuple[str, str]]:
-    """As `urllib.parse.parse_qsl` with blank values, in a quarter of its time."""
+    """Return names and values like `urllib.parse.parse_qsl` with blank values, but much faster."""
     pairs = [part.partition("=") for part in text.split("&") if part]
     if "%" not in text and "+" not in text:
         return [(name, value) for name, _, value in pairs]
@@ -142,4 +142,4 @@ def _decoded(text: str) -> str:
 
 
 _queries: Final[dict[tuple[Endpoint, str], Query]] = {}
-"""Those that are kept, the oldest first."""
+"""The cached queries, the oldest first."""

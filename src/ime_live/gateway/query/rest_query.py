@@ -1,4 +1,4 @@
-"""Read which contracts a REST call asks for. No I/O.
+"""Read the requested contracts of a REST call. No I/O.
 
 Contracts are not looked up here: names and ids are returned as they were sent.
 """
@@ -21,17 +21,17 @@ _NAMES: Final = {By.NAME: "contract_names", By.ID: "contract_ids"}
 
 
 def read_contracts(by: By, query: Query, limit: int) -> tuple[str, ...]:
-    """Return names, ids and patterns of contracts as sent, in that order, with repetitions.
+    """Return names, ids and patterns of contracts, in the order sent, with repetitions.
 
     Args:
-        by: how they are named.
-        query: of one of `DATA_ENDPOINTS`.
-        limit: how many there may be.
+        by: whether the request names contracts by name or by id.
+        query: query of one of `DATA_ENDPOINTS` or `CANDLE_ENDPOINTS`.
+        limit: maximum number of contracts.
 
     Raises:
-        RefusedError: there is none and no filter, or there are too many.
+        RefusedError: there is no contract and no filter, or there are too many contracts.
     """
-    found: tuple[str, ...] = query[_NAMES[by]] or ()
+    names: tuple[str, ...] = query[_NAMES[by]] or ()
     # Patterns have a limit of their own, and their matches are counted later.
-    check_count(sum(WILDCARD not in name for name in found), limit)
-    return found
+    check_count(sum(WILDCARD not in name for name in names), limit)
+    return names

@@ -1,6 +1,6 @@
 """Read the path and query of a stream's request, and find its contracts. No I/O.
 
-A refusal is raised with the close code and reason that the client gets.
+Refusals have the close code and the reason that are sent to the client.
 """
 
 from __future__ import annotations
@@ -31,12 +31,15 @@ _ENDPOINTS: Final = {root + by.value: by for root in (STREAM_ROOT, EVENTS_ROOT) 
 
 
 def endpoint_of(path: str, root_path: str = "", root: str = STREAM_ROOT) -> By | None:
-    """Return the stream at ``path``; None if there is none.
+    """Return the endpoint at a path: whether it names contracts by name or by id.
 
     Args:
-        path: as requested, percent-encoded or not, without the query.
-        root_path: prefix of a proxy in front, which may have stripped it or passed it on.
+        path: the path as requested, percent-encoded or not, without the query.
+        root_path: prefix of a proxy, which may have removed it or not.
         root: `STREAM_ROOT` or `EVENTS_ROOT`.
+
+    Returns:
+        None if there is no stream at this path.
     """
     if path not in _ENDPOINTS:
         path = (unquote(path) if "%" in path else path).removesuffix("/")
@@ -46,19 +49,19 @@ def endpoint_of(path: str, root_path: str = "", root: str = STREAM_ROOT) -> By |
 
 
 class StreamRequest(Struct, frozen=True):
-    """The query of a stream's request.
+    """The request for a stream, as its query says.
 
     Attributes:
-        by: how the contracts are named.
-        contracts: their names or ids as they were sent, in that order, without repetitions; or
-            patterns of them.
-        newer_than: send at once the states with a version above this; 0 for all of them, None
-            for none.
-        token: the token in ``?token=``, if any.
-        status: whether to send messages with the state of the feed as well.
+        by: whether contracts are named by name or by id.
+        contracts: names or ids of contracts, or patterns of them, in the order sent, without
+            repetitions.
+        newer_than: version above which present states are sent at once; 0 to send all, None to
+            send none.
+        token: the token in ``?token=``; None without one.
+        status: whether to send status messages.
         options: delivery options, except the format.
-        markets: markets whose contracts are chosen.
-        underlyings: names or ids of underlyings whose contracts are chosen.
+        markets: markets whose contracts are selected.
+        underlyings: names or ids of underlyings whose contracts are selected.
     """
 
     by: By
@@ -71,9 +74,10 @@ class StreamRequest(Struct, frozen=True):
     underlyings: tuple[str, ...] = ()
 
 
-_PER_CONTRACT: Final = 2
-_OTHERS: Final = 100
-"""Parameters beside contracts. Contracts may be named twice, in two spellings."""
+_PARAMETERS_PER_CONTRACT: Final = 2
+"""A client may name each contract twice, in two spellings."""
+
+_OTHER_PARAMETERS: Final = 100
 
 _BY: Final = {
     By.NAME: (Endpoint.STREAM_BY_NAME, "contract_names"),
@@ -82,22 +86,22 @@ _BY: Final = {
 
 
 def parse_query(by: By, text: str) -> Query:
-    """Return the query of a stream's request; ``text`` is percent-encoded UTF-8, as sent."""
+    """Parse the query of a stream's request, percent-encoded UTF-8 as sent."""
     return Query.of(_BY[by][0], text)
 
 
 def check_length(text: str, limit: int) -> None:
-    """Check that a query may be parsed, since that of a huge one takes milliseconds.
+    """Check the length of a query before it is parsed, which may take milliseconds.
 
     Args:
-        text: as sent.
-        limit: number of contracts that a stream may have.
+        text: the query as sent.
+        limit: maximum number of contracts of a stream.
 
     Raises:
         RefusedError: 1008; there are far more parameters than a stream may have contracts.
     """
     parameters = text.count("&") + 1
-    if parameters > _PER_CONTRACT * limit + _OTHERS:
+    if parameters > _PARAMETERS_PER_CONTRACT * limit + _OTHER_PARAMETERS:
         reason = f"too many contracts: {parameters} parameters, at most {limit} contracts"
         raise RefusedError(reason, kind=TOO_MANY_CONTRACTS)
 
@@ -106,14 +110,14 @@ def read_request(by: By, query: Query, zone: tzinfo) -> StreamRequest:
     """Read the query of a stream's request.
 
     Args:
-        by: the endpoint.
-        query: from `parse_query`.
+        by: whether the request names contracts by name or by id.
+        query: the query, from `parse_query`.
         zone: time zone of the timestamps, for ``since``.
 
     Raises:
-        RefusedError: 1008; no contract is named or filtered, or a value cannot be read.
+        RefusedError: 1008; there is no contract and no filter, or a value cannot be read.
     """
-    return query.once(zone, partial(_read_request, by, query, zone))
+    return query.cached(zone, partial(_read_request, by, query, zone))
 
 
 def _read_request(by: By, query: Query, zone: tzinfo) -> StreamRequest:
@@ -132,7 +136,7 @@ def _read_request(by: By, query: Query, zone: tzinfo) -> StreamRequest:
         query.token,
         status,
         DeliveryOptions(
-            # Clients that name all sections share the bytes of those that name none.
+            # All sections are the same as no selection, so clients share the bytes.
             sections=() if len(sections) == len(SECTIONS) else sections,
             interval=0.0 if rate is None else 1 / rate,
             skips=query["skipped"],
@@ -143,13 +147,13 @@ def _read_request(by: By, query: Query, zone: tzinfo) -> StreamRequest:
 
 
 class StatusRequest(Struct, frozen=True):
-    """The query of a request for the status report.
+    """The request for a status report, as its query says.
 
     Attributes:
         names: names of contracts, as they were sent.
-        ids: ids of contracts, as they were sent; all contracts are meant if none is named.
-        token: the token in ``?token=``, if any.
-        unknown: names of parameters that the call does not have.
+        ids: ids of contracts, as they were sent. Without names and ids, all contracts are reported.
+        token: the token in ``?token=``; None without one.
+        unknown: names of unknown parameters.
     """
 
     names: tuple[str, ...] = ()
@@ -159,7 +163,7 @@ class StatusRequest(Struct, frozen=True):
 
 
 def read_status_request(query: str) -> StatusRequest:
-    """Read the query of a request for the status report: percent-encoded UTF-8, as sent."""
+    """Read the query of a request for a status report, percent-encoded UTF-8 as sent."""
     values = Query(Endpoint.STATUS, query)
     return StatusRequest(
         values["contract_names"] or (),
@@ -173,7 +177,7 @@ def read_since(text: str, zone: tzinfo) -> int:
     """Return the version of a message's timestamp.
 
     Raises:
-        RefusedError: 1008; it is not a timestamp.
+        RefusedError: 1008; the text is not a timestamp.
     """
     try:
         return version_of(text, zone)
@@ -182,21 +186,21 @@ def read_since(text: str, zone: tzinfo) -> int:
 
 
 class Contracts(Protocol):
-    """Finds contracts by id or name."""
+    """Interface to the known contracts, as `Registry` has it."""
 
     def by_id(self, contract_id: str) -> Contract:
-        """Find one by its id, or raise UnknownContractError."""
+        """Return the contract with an id; raises UnknownContractError."""
 
     def by_name(self, name: str) -> Contract:
-        """Find one by its name, or raise UnknownContractError."""
+        """Return the contract with a name; raises UnknownContractError."""
 
 
 class StreamSelection(Struct, frozen=True):
-    """The selection that a request asks for.
+    """The selection of a request.
 
     Attributes:
-        named: contract id → how the client named it.
-        filters: what else is selected, at present and later; empty for most clients.
+        named: contracts that were named in the request: contract id → reference.
+        filters: filters that select other contracts, now and later; empty for most clients.
     """
 
     named: Mapping[str, ContractRef]
@@ -211,22 +215,28 @@ def select(
 ) -> StreamSelection:
     """Return the selection of a request.
 
-    A message names its contract as the client did, so that a program that looks messages up by
-    name still works when a contract is renamed. Of two spellings of one contract, the first
-    counts.
+    Messages repeat the client's spelling of a name, so that a program that looks up messages by
+    name still works after a contract is renamed. If a request has two spellings of a contract,
+    messages use the first.
+
+    Args:
+        request: the request.
+        contracts: the known contracts.
+        may_see: returns whether the client's token covers a contract.
+        limit: maximum number of named contracts.
 
     Raises:
         RefusedError: 1008; a contract is unknown or not covered by the token, or there are too
             many contracts or patterns.
     """
-    names, chosen = split_names(
+    names, contract_filter = split_names(
         request.by,
         request.contracts,
         lambda by, name: is_known(by, name, contracts),
         markets=request.markets,
         underlyings=request.underlyings,
     )
-    filters = () if chosen is None else (chosen,)
+    filters = () if contract_filter is None else (contract_filter,)
     check_filters(filters)
     selection: dict[str, ContractRef] = {}
     for name in names:
@@ -237,7 +247,7 @@ def select(
 
 
 def check_count(contracts: int, limit: int) -> None:
-    """Check the number of a stream's contracts.
+    """Check the number of contracts of a stream or a request.
 
     Raises:
         RefusedError: 1008; there are more than the limit.
@@ -258,19 +268,21 @@ def is_known(by: By, name: str, contracts: Contracts) -> bool:
 
 
 TOO_MANY_CONTRACTS: Final = "too many contracts"
-"""Kind of the refusal of a selection that is too large."""
+"""Kind of refusal: a selection has too many contracts."""
 
 UNKNOWN: Final = "unknown contract"
+"""Kind of refusal: a contract does not exist."""
+
 NOT_COVERED: Final = "contract not covered"
-"""Kinds of refusals: a contract is unknown, or not covered by the token."""
+"""Kind of refusal: the token does not cover a contract."""
 
 
 class ContractNotFoundError(RefusedError):
-    """A client asks for a contract that does not exist.
+    """A requested contract does not exist.
 
     Attributes:
-        by: how it was asked for.
-        name: the name, or the id, as it was sent.
+        by: whether it was requested by name or by id.
+        name: the name or id, as it was sent.
     """
 
     def __init__(self, by: By, name: str) -> None:
@@ -280,11 +292,17 @@ class ContractNotFoundError(RefusedError):
 
 
 def find(by: By, name: str, contracts: Contracts, may_see: Callable[[Contract], bool]) -> Contract:
-    """Find one contract for a client.
+    """Return the contract that a client requests.
+
+    Args:
+        by: whether ``name`` is a name or an id.
+        name: the name or id.
+        contracts: the known contracts.
+        may_see: returns whether the client's token covers a contract.
 
     Raises:
-        ContractNotFoundError: 1008; it is unknown.
-        RefusedError: 1008; it is not covered by the token.
+        ContractNotFoundError: 1008; the contract is unknown.
+        RefusedError: 1008; the token does not cover the contract.
     """
     try:
         contract = contracts.by_name(name) if by is By.NAME else contracts.by_id(name)

@@ -1,6 +1,6 @@
-"""Suggest the contract that may have been meant by an unknown name or id.
+"""Suggest a similar contract for an unknown name or id.
 
-Only contracts that the client's token covers are suggested: the client must not learn of others.
+Only contracts that the client's token covers are suggested: others must not be revealed.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ from ime_live.registry import Registry
 from ime_live.spelling import fold_name
 
 LONGEST_NAME: Final = 64
-"""Longest text that is compared with names; a longer one is not a name [characters]."""
+"""Longest text that is compared with names [characters]; a longer text is not a name."""
 
 _SEPARATORS: Final = re.compile(r"[,،;؛|&]")
 
-# Names that are checked against the token, and names that are compared letter by letter.
-_LOOKED_AT: Final = 200
+# Number of names with the most similar signatures, whose contracts are checked against the token.
+_CANDIDATES: Final = 200
+
+# Number of the visible candidates that are compared letter by letter.
 _COMPARED: Final = 5
 
-# Bits of a text's signature; more would not distinguish more names.
+# Number of bits of a signature; more bits would not distinguish more names.
 _BITS: Final = 251
 
 _PARAMETER: Final = {By.NAME: "contract_names", By.ID: "contract_id"}
@@ -44,29 +46,29 @@ class Suggestion(Struct, frozen=True):
 
 
 class Suggestions:
-    """Searches the present registry, and prepares its names once.
+    """Finds similar names in a registry, whose names are prepared once.
 
-    Preparing a thousand contracts takes some 15 ms, finding the nearest name among them 0.5 ms.
+    With a thousand contracts, the preparation takes about 15 ms, and a search 0.5 ms.
     """
 
     def __init__(self) -> None:
         self._registry: Registry | None = None
         self._names: list[tuple[str, str]] = []
-        """Each name in the form that is compared, and as it is."""
+        """The folded form of each name, and the name."""
         self._signatures: list[tuple[int, int]] = []
-        """The signature of each name, and how many bits it has."""
+        """The signature of each name, and the number of its bits that are set."""
         self._by_lower_case: dict[str, list[str]] = {}
 
     def find(self, by: By, name: str, registry: Registry, may_see: MaySee) -> Suggestion | None:
-        """Return what may have been meant by the unknown ``name``; None if nothing is near.
+        """Return a suggestion for an unknown name or id; None if there is no similar contract.
 
         Args:
-            by: how it was asked for.
-            name: the name or id.
+            by: whether ``name`` is a name or an id.
+            name: the unknown name or id.
             registry: the known contracts.
-            may_see: whether the client's token covers a contract.
+            may_see: returns whether the client's token covers a contract.
         """
-        # This does not depend on the contracts, so it reveals none.
+        # This depends on the text only, so it reveals no contract.
         if sum(1 for part in _SEPARATORS.split(name) if part.strip()) > 1:
             return _one_each(by)
         if len(name) > LONGEST_NAME:
@@ -81,7 +83,7 @@ class Suggestions:
         with suppress(UnknownContractError):
             if may_see(contract := registry.by_id(name)):
                 return _id_as_name(contract)
-        # A contract that exists but may not be seen is treated like one that does not exist.
+        # A contract that the token does not cover is treated like one that does not exist.
         nearest = self._nearest(text, registry, may_see)
         return None if nearest is None else _near(nearest)
 
@@ -107,24 +109,24 @@ class Suggestions:
     def _nearest(self, text: str, registry: Registry, may_see: MaySee) -> str | None:
         signature = _signature(text)
         scores = [2 * (signature & s).bit_count() - size for s, size in self._signatures]
-        # Sorting all of them takes a third of the time of heapq.nlargest.
-        ranked = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:_LOOKED_AT]
+        # Sorting all scores takes a third of the time of heapq.nlargest.
+        ranked = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:_CANDIDATES]
         texts = {name: candidate for candidate, name in map(self._names.__getitem__, ranked)}
         near: list[tuple[int, int, str]] = []
         for place, name in enumerate(self._visible(texts, registry, may_see)):
             if place == _COMPARED:
                 break
-            apart = distance(text, texts[name])
-            if 3 * apart <= max(len(text), len(texts[name])):
-                near.append((apart, place, name))
+            errors = distance(text, texts[name])
+            if 3 * errors <= max(len(text), len(texts[name])):
+                near.append((errors, place, name))
         return min(near)[2] if near else None
 
     @staticmethod
     def _visible(names: Iterable[str], registry: Registry, may_see: MaySee) -> Iterator[str]:
-        """Yield those names whose contract the token covers."""
+        """Yield the names whose present contracts the token covers."""
         for name in names:
             try:
-                # The present contract of the name: another one may have taken it over.
+                # A former name of one contract may be the present name of another.
                 contract = registry.by_name(name)
             except UnknownContractError:
                 continue
@@ -133,7 +135,7 @@ class Suggestions:
 
 
 def distance(one: str, other: str) -> int:
-    """Count the letters that are wrong, missing, extra, or swapped with their neighbour.
+    """Return the edit distance: letters that are wrong, missing, extra, or swapped with the next.
 
     >>> distance("SAFRO01", "SAFOR01"), distance("SAFFOR1", "SAFOR01")
     (1, 2)
@@ -151,7 +153,7 @@ def distance(one: str, other: str) -> int:
 
 
 def _signature(text: str) -> int:
-    """Return a set of bits, one for each pair of adjacent letters."""
+    """Return a bit set with a bit for each pair of adjacent letters."""
     bits = 0
     padded = f"^{text}$"
     for one, other in pairwise(padded):

@@ -1,7 +1,7 @@
-"""The types of query parameters: each reads values, and describes them as JSON Schema. No I/O.
+"""Types of query parameters: each reads values, and describes them as JSON Schema. No I/O.
 
-The pairs that a type reads are the names and values of one parameter as they were sent: at least
-one, grouped by spelling, the documented one first.
+The pairs that a type reads are the names and values of one parameter as they were sent. There is at
+least one pair. They are grouped by spelling, with the documented spelling first.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ class ValueType(Protocol):
     """The type of a parameter's value, and its limits."""
 
     def read(self, pairs: Pairs) -> Any:  # noqa: ANN401 - each type has its own
-        """Return the value; None if nothing was given. Raises RefusedError (1008)."""
+        """Return the value; None if all texts are blank. Raises RefusedError (1008)."""
 
     def schema(self) -> Schema:
         """Return the schema of the value, without the parameter's description and default."""
 
 
 class Switch(Struct, frozen=True):
-    """A boolean. With several spellings it is true if one of them is."""
+    """A boolean. If several spellings were sent, it is true if one of them is."""
 
     def read(self, pairs: Pairs) -> bool:
-        """Return whether it is on; the last value of a spelling counts."""
+        """Return the boolean; of each spelling, the last value counts."""
         return any(_is_on(name, text) for name, text in dict(pairs).items())
 
     def schema(self) -> Schema:
@@ -63,13 +63,13 @@ class Number(Struct, frozen=True):
     """A number.
 
     Attributes:
-        least: the smallest one.
-        most: the largest one.
-        example: for the documents.
+        minimum: the smallest number that is accepted.
+        maximum: the largest number that is accepted.
+        example: example for the documents.
     """
 
-    least: float
-    most: float
+    minimum: float
+    maximum: float
     example: float
 
     def read(self, pairs: Pairs) -> float:
@@ -79,9 +79,9 @@ class Number(Struct, frozen=True):
             number = float(text)
         except ValueError:
             number = float("nan")
-        if not self.least <= number <= self.most:
+        if not self.minimum <= number <= self.maximum:
             raise RefusedError(
-                f"{name} is not a number from {self.least:g} to {self.most:g}: {text}",
+                f"{name} is not a number from {self.minimum:g} to {self.maximum:g}: {text}",
                 kind=f"bad {name}",
             )
         return number
@@ -90,8 +90,8 @@ class Number(Struct, frozen=True):
         """Return the schema."""
         return {
             "type": "number",
-            "minimum": self.least,
-            "maximum": self.most,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
             "examples": [self.example],
         }
 
@@ -100,8 +100,8 @@ class Text(Struct, frozen=True):
     """Any text.
 
     Attributes:
-        example: for the documents; empty for none.
-        blank: whether a blank text counts; otherwise it counts as none.
+        example: example for the documents; empty for none.
+        blank: whether a blank text is a value; otherwise it is ignored.
     """
 
     example: str = ""
@@ -124,7 +124,7 @@ class Day(Struct, frozen=True):
     """A day of the Gregorian calendar.
 
     Attributes:
-        example: for the documents.
+        example: example for the documents.
     """
 
     example: str
@@ -132,9 +132,9 @@ class Day(Struct, frozen=True):
     def read(self, pairs: Pairs) -> date:
         """Return the last day."""
         name, text = pairs[-1]
-        written = fold(text)
+        folded = fold(text)
         try:
-            day = date.fromisoformat(written) if _DAY.fullmatch(written) else None
+            day = date.fromisoformat(folded) if _DAY.fullmatch(folded) else None
         except ValueError:
             day = None
         if day is None or day.year < _FIRST_YEAR:
@@ -149,18 +149,18 @@ class Day(Struct, frozen=True):
 
 
 class Texts(Struct, frozen=True):
-    """Some texts, each in a parameter of its own; none may be blank.
+    """A list of texts, each in a parameter of its own; none may be blank.
 
     Attributes:
-        noun: what one of them is.
-        example: for the documents.
+        noun: description of a text, for errors.
+        example: example for the documents.
     """
 
     noun: str
     example: str
 
     def read(self, pairs: Pairs) -> tuple[str, ...]:
-        """Return the texts without blanks around them, each once."""
+        """Return the texts without surrounding blanks and repetitions."""
         texts = tuple(dict.fromkeys(text.strip() for _, text in pairs))
         if "" in texts:
             name = pairs[-1][0]
@@ -178,7 +178,7 @@ class Texts(Struct, frozen=True):
 
 
 class Secret(Struct, frozen=True):
-    """A text that is not shown; an empty one counts as none."""
+    """A text that must not be shown; an empty text is ignored."""
 
     def read(self, pairs: Pairs) -> str | None:
         """Return the last text."""
@@ -190,16 +190,16 @@ class Secret(Struct, frozen=True):
 
 
 class Choice(Struct, frozen=True):
-    """One of some words.
+    """One word of an enumeration.
 
     Attributes:
-        words: an enumeration of them.
+        words: the enumeration.
     """
 
     words: type[StrEnum]
 
     def read(self, pairs: Pairs) -> StrEnum:
-        """Return the last word, as the enumeration has it."""
+        """Return the last word, as a member of the enumeration."""
         name, text = pairs[-1]
         try:
             return self.words(text)
@@ -218,16 +218,16 @@ class Moment(Struct, frozen=True):
     """A date of the Gregorian calendar, or a date and time, in ISO 8601.
 
     Attributes:
-        example: for the documents.
+        example: example for the documents.
     """
 
     example: str
 
     def read(self, pairs: Pairs) -> date | datetime:
-        """Return the last date, or the last date and time; its time zone is None without one."""
+        """Return the last date, or the last date and time, which is naive without an offset."""
         name, text = pairs[-1]
-        words = fold(text)
-        day, _, clock = words.partition("T" if "T" in words else " ")
+        folded = fold(text)
+        day, _, clock = folded.partition("T" if "T" in folded else " ")
         try:
             moment = date.fromisoformat(day)
             if clock:
@@ -248,12 +248,12 @@ class Moment(Struct, frozen=True):
 
 
 class Words(Struct, frozen=True):
-    """Some of a few words, in several parameters or with commas in one.
+    """A subset of a few words, in several parameters or separated by commas.
 
     Attributes:
-        words: all of them, in the order in which they are returned.
-        noun: what one of them is.
-        example: for the documents.
+        words: all words, in the order in which they are returned.
+        noun: description of a word, for errors.
+        example: example for the documents.
     """
 
     words: tuple[str, ...]
@@ -261,15 +261,15 @@ class Words(Struct, frozen=True):
     example: tuple[str, ...]
 
     def read(self, pairs: Pairs) -> tuple[str, ...]:
-        """Return the words, each once, in their own order."""
-        given = {word.strip() for _, text in pairs for word in text.split(",")}
-        if unknown := sorted(given.difference(self.words)):
+        """Return the words without repetitions, in the order of ``words``."""
+        requested = {word.strip() for _, text in pairs for word in text.split(",")}
+        if unknown := sorted(requested.difference(self.words)):
             raise RefusedError(
                 f"no such {self.noun}: {unknown[0] or 'none is named'}; there are "
                 f"{', '.join(self.words)}",
                 kind=f"bad {pairs[-1][0]}",
             )
-        return tuple(word for word in self.words if word in given)
+        return tuple(word for word in self.words if word in requested)
 
     def schema(self) -> Schema:
         """Return the schema."""
@@ -282,13 +282,13 @@ class Words(Struct, frozen=True):
 
 
 class Names(Struct, frozen=True):
-    """Names or ids of contracts, each in a parameter of its own; a blank one counts as none.
+    """Names or ids of contracts, each in a parameter of its own; blank ones are ignored.
 
     Attributes:
-        item: schema of one of them.
-        example: for the documents; empty for none.
+        item: schema of a name or id.
+        example: example for the documents; empty for none.
         limited: whether `--max-contracts` limits their number.
-        as_sent: whether to return them in the order sent, with blanks around them and repetitions.
+        as_sent: whether to return them in the order sent, with surrounding blanks and repetitions.
     """
 
     item: Schema
@@ -297,14 +297,14 @@ class Names(Struct, frozen=True):
     as_sent: bool = False
 
     def read(self, pairs: Pairs) -> tuple[str, ...] | None:
-        """Return the names."""
+        """Return the names or ids; None if all are blank."""
         names: Iterable[str] = (text for _, text in pairs if text.strip())
         if not self.as_sent:
             names = dict.fromkeys(text.strip() for text in names)
         return tuple(names) or None
 
     def schema(self) -> Schema:
-        """Return the schema; the limit is the gateway's."""
+        """Return the schema; `--max-contracts` is added by `api_docs.documents`."""
         schema: Schema = {"type": "array", "items": self.item}
         if self.limited:
             schema["minItems"] = 1

@@ -15,20 +15,20 @@ from ime_live.gateway.limits.rate_limit import RequestLimit
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rest.request import RestRequest
 
-# Reading and writing this many more contracts takes about as long as the rest of a request.
-_OF_ONE_REQUEST: Final = 20
+# To read and write this many contracts takes about as long as the rest of a request.
+_CONTRACTS_PER_REQUEST: Final = 20
 
 
-class Admitted(Struct, frozen=True):
+class AdmittedRequest(Struct, frozen=True):
     """An admitted request.
 
     Attributes:
         identity: the identity in the token.
-        who: whose requests count together: the token's subject, else the peer's address.
+        rate_key: key of the client in the rate limit: the token's subject, or the peer's address.
     """
 
     identity: Identity
-    who: Hashable
+    rate_key: Hashable
 
 
 class Admission:
@@ -46,7 +46,7 @@ class Admission:
         Args:
             authenticator: checks tokens.
             limit: limits the rate of requests.
-            diagnostics: logs what is wrong with requests.
+            diagnostics: logs unknown parameters and refusals.
             clock: the machine's clock.
         """
         self._authenticator = authenticator
@@ -56,37 +56,37 @@ class Admission:
 
     async def admit(
         self, call: str, request: RestRequest, token: str | None, unknown: Sequence[str]
-    ) -> Admitted:
+    ) -> AdmittedRequest:
         """Admit a request, and count it.
 
         Args:
             call: name of the call, for the log.
             request: the request.
-            token: the token in its query, if any.
-            unknown: names of parameters that the call does not know.
+            token: the token in the query; None without one.
+            unknown: names of unknown parameters.
 
         Raises:
             AuthenticationError: the token is missing or bad.
             LimitError: too many requests.
             RefusedError: a parameter is unknown, and such parameters are refused.
         """
-        # Also if the token is bad: it may be in a misspelt parameter.
+        # Before the token is checked, because it may be in a misspelt parameter.
         self._diagnostics.note_parameters(call, unknown)
         try:
-            found = find_token(request.authorization, (), token)
-            identity = await self._authenticator.authenticate(found)
+            token = find_token(request.authorization, (), token)
+            identity = await self._authenticator.authenticate(token)
         except RefusedError as error:
             self._diagnostics.note_refusal(call, error)
             raise
-        named = identity.subject != ANONYMOUS
-        who = ("subject", identity.subject) if named else ("peer", request.peer)
-        wait = self._limit.take(who, self._clock.monotonic())
+        has_subject = identity.subject != ANONYMOUS
+        rate_key = ("subject", identity.subject) if has_subject else ("peer", request.peer)
+        wait = self._limit.take(rate_key, self._clock.monotonic())
         if wait:
             raise LimitError(retry_after=wait)
         self._diagnostics.refuse_parameters(unknown)
-        return Admitted(identity, who)
+        return AdmittedRequest(identity, rate_key)
 
-    def count(self, admitted: Admitted, contracts: int) -> None:
-        """Let a request for many contracts count as several."""
-        if contracts > _OF_ONE_REQUEST:
-            self._limit.owe(admitted.who, (contracts - 1) // _OF_ONE_REQUEST)
+    def count(self, admitted: AdmittedRequest, contracts: int) -> None:
+        """Count a request for many contracts as several requests."""
+        if contracts > _CONTRACTS_PER_REQUEST:
+            self._limit.charge(admitted.rate_key, (contracts - 1) // _CONTRACTS_PER_REQUEST)

@@ -1,6 +1,6 @@
 """Build the JSON bodies of the REST calls from stored bytes.
 
-A section is copied as it is stored, without decoding it and encoding it again. No I/O, no HTTP.
+Sections are copied as they are stored, without decoding and encoding. No I/O, no HTTP.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ime_live.market import SECTIONS
 
 
 class Section(StrEnum):
-    """The sections that can be requested live, as in the path of the call."""
+    """The sections of live data; the value is the part of the call's path."""
 
     BEST_LIMIT = "best-limit"
     AGGREGATE = "aggregate"
@@ -37,7 +37,7 @@ _encode = msgspec.json.Encoder().encode
 KEYS: Final[Mapping[Section, str]] = MappingProxyType(
     dict(zip((s for s in Section if s is not Section.OVERVIEW), SECTIONS, strict=True))
 )
-"""Section → its key in a payload, for all but the overview."""
+"""Section → key in a payload, for all but the overview."""
 
 
 class Data(Struct, frozen=True):
@@ -45,14 +45,14 @@ class Data(Struct, frozen=True):
 
     Attributes:
         json: JSON of ``Data``.
-        whole: whether nothing in it is null because a contract or its market data is missing.
-        unreadable: names or ids, as requested, of contracts whose market data cannot be read;
-            it is null.
-        remark: further words on the outcome; None for none.
+        is_complete: whether nothing is null because a contract or its market data is missing.
+        unreadable: names or ids, as requested, of contracts whose market data is null because it
+            cannot be read.
+        remark: an additional sentence for the description; None without one.
     """
 
     json: bytes
-    whole: bool = True
+    is_complete: bool = True
     unreadable: tuple[str, ...] = ()
     remark: Description | None = None
 
@@ -69,20 +69,20 @@ def live_data(
 
     Args:
         section: the requested section.
-        contracts: names or ids as requested, with their contracts; None for an unknown one.
-        states: last states by id, of those contracts that have one; an error if unreadable.
+        contracts: names or ids as requested, with their contracts; None for an unknown contract.
+        states: last states by contract id; an error for a state that cannot be read.
         today: the date in Tehran.
-        details: see `ime_live.gateway.rest.static_data.static_of`; for the overview.
+        details: see `ime_live.gateway.rest.static_data.static_of`; for the overview only.
     """
     pieces: list[bytes] = []
-    whole = True
+    is_complete = True
     unreadable = []
     for name, contract in contracts.items():
         state = states.get(contract.contract_id) if contract is not None else None
         if isinstance(state, PayloadError):
             unreadable.append(name)
             state = None
-        whole &= state is not None
+        is_complete &= state is not None
         pieces += b"," if pieces else b"{", _encode(name)
         if contract is None:
             pieces.append(b":null")
@@ -91,7 +91,7 @@ def live_data(
         else:
             pieces += b":", b"null" if state is None else state[KEYS[section]]
     pieces.append(b"}" if pieces else b"{}")
-    return Data(b"".join(pieces), whole, tuple(unreadable))
+    return Data(b"".join(pieces), is_complete, tuple(unreadable))
 
 
 def overview(
@@ -100,12 +100,12 @@ def overview(
     """Return the static fields and all sections of a contract in one flat object.
 
     Args:
-        contract: its record.
-        state: its last state; the sections are null without one.
+        contract: the contract.
+        state: the last state; without one, the sections are null.
         today: the date in Tehran.
         details: see `ime_live.gateway.rest.static_data.static_of`.
     """
-    pieces = [static_json(contract, today, details=details)[:-1]]  # without its closing bracket
+    pieces = [static_json(contract, today, details=details)[:-1]]  # without the closing brace
     for start, key in _SECTION_STARTS:
         pieces += start, b"null" if state is None else state[key]
     pieces.append(b"}")
@@ -118,11 +118,18 @@ _SECTION_STARTS: Final = tuple((b',"%b":' % key.encode(), key) for key in SECTIO
 def static_data(
     contracts: Iterable[Contract | None], today: date, *, details: bool = False
 ) -> Data:
-    """Return the static data of contracts, in order; null for None."""
-    parts = [
-        b"null" if each is None else static_json(each, today, details=details) for each in contracts
+    """Return the static data of contracts.
+
+    Args:
+        contracts: the contracts in order; None for an unknown contract, which becomes null.
+        today: the date in Tehran.
+        details: see `ime_live.gateway.rest.static_data.static_of`.
+    """
+    pieces = [
+        b"null" if contract is None else static_json(contract, today, details=details)
+        for contract in contracts
     ]
-    return Data(b"[%b]" % b",".join(parts), b"null" not in parts)
+    return Data(b"[%b]" % b",".join(pieces), b"null" not in pieces)
 
 
 # -- Status ----------------------------------------------------------------------------------
@@ -171,18 +178,18 @@ PARTLY: Final = Description(
 
 
 def partly_unreadable(names: Iterable[str]) -> Description:
-    """Return the outcome if the market data of some contracts cannot be read."""
-    listed = ", ".join(names)
+    """Return the description of a response in which some market data cannot be read."""
+    joined = ", ".join(names)
     return Description(
-        f"درخواست انجام شد؛ دادهٔ بازار {listed} خوانده نمی‌شود. هر چیز دیگری که null است وجود "
+        f"درخواست انجام شد؛ دادهٔ بازار {joined} خوانده نمی‌شود. هر چیز دیگری که null است وجود "
         "ندارد یا هنوز دادهٔ بازار ندارد.",
-        f"The request was successful; the market data of {listed} cannot be read. What else is "
+        f"The request was successful; the market data of {joined} cannot be read. What else is "
         "null does not exist or has no market data yet.",
     )
 
 
 def _template(description: Description) -> bytes:
-    # The place of the time is found by a number that does not occur before it.
+    # The time is a number that does not occur before its place, so that it can be replaced.
     status = ResponseStatus(True, 0.125, VERSION, AUTHOR, description, 200)
     before, after = _encode(status).replace(b"%", b"%%").split(b"0.125", 1)
     return before + b"%.6f" + after
@@ -191,22 +198,24 @@ def _template(description: Description) -> bytes:
 _DONE, _PARTLY = _template(DONE), _template(PARTLY)
 
 
-def whole_body(data: Data, now: float) -> bytes:
-    """Return the whole body of a response.
+def response_body(data: Data, now: float) -> bytes:
+    """Return the body of a response: the content and the status.
 
     Args:
-        data: its content.
-        now: Unix seconds.
+        data: the content.
+        now: the present time [Unix seconds].
     """
-    if data.whole:
+    if data.is_complete:
         template = _DONE
     elif not data.unreadable and data.remark is None:
         template = _PARTLY
     else:
-        said = partly_unreadable(data.unreadable) if data.unreadable else PARTLY
-        if data.remark is not None:
-            said = Description(f"{said.fa} {data.remark.fa}", f"{said.en} {data.remark.en}")
-        template = _template(said)
+        description = partly_unreadable(data.unreadable) if data.unreadable else PARTLY
+        if (remark := data.remark) is not None:
+            description = Description(
+                f"{description.fa} {remark.fa}", f"{description.en} {remark.en}"
+            )
+        template = _template(description)
     status = template % now
     return b'{"Data":%b,"Status":%b}' % (data.json, status)
 

@@ -1,4 +1,4 @@
-"""Fold stored bars into candles of the requested interval and time. No I/O, no HTTP."""
+"""Combine stored bars into candles of a requested interval and span. No I/O, no HTTP."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Span(Struct, frozen=True):
-    """A span of time on Tehran's clock.
+    """A span of time in Tehran's local time.
 
     Attributes:
-        begin: its first moment.
-        end: the moment after it.
+        begin: the beginning, which is in the span.
+        end: the end, which is not in the span.
     """
 
     begin: datetime
@@ -31,7 +31,7 @@ class Span(Struct, frozen=True):
 
     @property
     def days(self) -> Sequence[date]:
-        """Its days, of more than `MAX_DAYS` the first ones and one more; none if it is empty."""
+        """The days of the span, but at most one more than `MAX_DAYS`; empty for an empty span."""
         if self.end <= self.begin:
             return ()
         first = self.begin.date()
@@ -40,10 +40,10 @@ class Span(Struct, frozen=True):
 
 
 def read_span(begin: date | None, end: date | None, today: date, zone: tzinfo) -> Span:
-    """Return the span between two dates or times as they were given.
+    """Return the span between two dates or times of a request.
 
     Args:
-        begin: a date or a time; None for the day of ``end``, else today.
+        begin: a date or a time; None for the day of ``end``, or today without that.
         end: a date, whose whole day is in the span, or a time; None for the end of today.
         today: the date in Tehran.
         zone: Tehran's time zone.
@@ -77,10 +77,10 @@ def _local(moment: datetime, zone: tzinfo) -> datetime:
 
 
 def check_amount(contracts: int, days: int) -> None:
-    """Refuse a call that would read more than `MAX_DAYS` days of contracts.
+    """Check that the number of contracts times the number of days is at most `MAX_DAYS`.
 
     Raises:
-        RefusedError: 1008.
+        RefusedError: 1008; the product is larger.
     """
     if contracts * days > MAX_DAYS:
         shown = str(days) if days <= MAX_DAYS else f"more than {MAX_DAYS}"
@@ -95,33 +95,33 @@ def candles_of(bars: Iterable[Bar], day: date, interval: Interval, span: Span) -
     """Return the candles of a trading day that begin in a span.
 
     Args:
-        bars: the day's bars, in order.
-        day: the day.
+        bars: the bars of the day, in order.
+        day: the trading day.
         interval: length of the candles.
-        span: when they may begin.
+        span: span in which the candles begin.
     """
     midnight = datetime.combine(day, time())
     groups: dict[int, list[Bar]] = {}
     for bar in bars:
         groups.setdefault(bar.minute - bar.minute % interval.minutes, []).append(bar)
     candles = []
-    before: Bar | None = None
+    previous: Bar | None = None
     for minute, group in groups.items():
         begin = midnight + timedelta(minutes=minute)
         if span.begin <= begin < span.end:
-            candles.append(_candle(begin, group, before))
-        before = group[-1]
+            candles.append(_candle(begin, group, previous))
+        previous = group[-1]
     return candles
 
 
-def _candle(begin: datetime, group: Sequence[Bar], before: Bar | None) -> Candle:
+def _candle(begin: datetime, group: Sequence[Bar], previous: Bar | None) -> Candle:
     last = group[-1]
-    # Totals go down when the exchange corrects them.
+    # The totals of the day decrease if the exchange corrects them.
     volume, value, trades = last.volume, last.value, last.trades
-    if before is not None:
-        volume = max(0.0, volume - before.volume)
-        value = max(0.0, value - before.value)
-        trades = max(0.0, trades - before.trades)
+    if previous is not None:
+        volume = max(0.0, volume - previous.volume)
+        value = max(0.0, value - previous.value)
+        trades = max(0.0, trades - previous.trades)
     return Candle(
         begin.isoformat(),
         _number(group[0].open),
@@ -145,14 +145,14 @@ def _number(value: float) -> Number:
 def candle_data(
     contracts: Mapping[str, Contract | None], candles: Mapping[str, Sequence[Candle]]
 ) -> Data:
-    """Return the content of a response.
+    """Return the candles of contracts as the content of a response.
 
     Args:
-        contracts: names or ids as requested, with their contracts; None for an unknown one.
-        candles: candles by id.
+        contracts: names or ids as requested, with their contracts; None for an unknown contract.
+        candles: candles by contract id.
     """
-    found = {
+    by_name = {
         name: None if contract is None else candles[contract.contract_id]
         for name, contract in contracts.items()
     }
-    return Data(_encode(found), whole=None not in found.values())
+    return Data(_encode(by_name), is_complete=None not in by_name.values())

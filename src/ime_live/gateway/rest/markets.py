@@ -1,4 +1,4 @@
-"""Tell the trading hours and holidays of each market, as the feed has written them. No I/O."""
+"""Return the trading hours and holidays of each market, from the feed's status. No I/O."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ime_live.timezones import TEHRAN
 
 
 class MarketHours(Struct, frozen=True):
-    """Trading hours and holidays of a market. A value that the feed does not tell is null.
+    """Trading hours and holidays of a market. A value that the feed has not written is null.
 
     Attributes:
         market: name of the market.
         time_zone: time zone of the hours and holidays.
-        sessions: sessions by day of the week, ``sat`` first; a day without one has none.
-        holidays: days without a session in the year from today, although the week may have one.
+        sessions: sessions by day of the week, from ``sat``; empty for a day without a session.
+        holidays: days without a session within a year from today, whatever their day of the week.
     """
 
     market: Market
@@ -34,17 +34,17 @@ def markets_data(status: FeedStatus | None) -> Data:
     """Return the hours of all markets.
 
     Args:
-        status: what the feed has written; None if there never was a feed.
+        status: the status that the feed has written; None if there never was a feed.
     """
     markets = {} if status is None else status.markets
     holidays = None if status is None else status.holidays
     hours = []
     for market in Market:
-        each = markets.get(market)
-        sessions = None if each is None else each.hours
+        market_status = markets.get(market)
+        sessions = None if market_status is None else market_status.hours
         hours.append(MarketHours(market, TEHRAN, sessions, None if sessions is None else holidays))
-    whole = all(each.sessions is not None for each in hours)
-    return Data(_encode(hours), whole)
+    is_complete = all(each.sessions is not None for each in hours)
+    return Data(_encode(hours), is_complete)
 
 
 _encode: Final = msgspec.json.Encoder().encode

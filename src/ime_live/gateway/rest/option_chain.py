@@ -1,6 +1,6 @@
 """Arrange the options of an underlying by expiration and strike, call and put side by side. No I/O.
 
-Strike, type and expiration are those of the contracts' records, never read from their names.
+Strike, type and expiration are fields of the contracts; they are never parsed from names.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class StrikePair(Struct):
 
     @property
     def either(self) -> Contract:
-        """The call if there is one, else the put."""
+        """The call, or the put if there is no call."""
         contract = self.call or self.put
         if contract is None:
             raise ValueError("a pair must have a call or a put, got neither")
@@ -45,7 +45,7 @@ def options_of(
 
     Args:
         registry: the known contracts.
-        identity: the client.
+        identity: identity of the client.
         underlying: id, name or title of the underlying, in any spelling.
         expiration: last trading day of the options; None for all.
     """
@@ -61,26 +61,26 @@ def options_of(
 
 
 def pairs_of(options: Iterable[Contract]) -> list[StrikePair]:
-    """Pair calls with puts, by expiration and strike.
+    """Pair calls with puts, and sort the pairs by expiration and strike.
 
-    Options whose expiration or strike is not known come last. A second call or put of a strike
-    makes a second pair.
+    Options with an unknown expiration or strike come last. A second call or put of the same strike
+    begins a second pair.
     """
     pairs: dict[tuple[str | None, date | None, Number | None], list[StrikePair]] = {}
     for option in options:
         key = option.underlying_id, option.expiration_date, option.strike_price
-        same = pairs.setdefault(key, [])
+        of_strike = pairs.setdefault(key, [])
         side = CALL if option.option_type == CALL else PUT
-        pair = next((each for each in same if getattr(each, side) is None), None)
+        pair = next((each for each in of_strike if getattr(each, side) is None), None)
         if pair is None:
             pair = StrikePair()
-            same.append(pair)
+            of_strike.append(pair)
         setattr(pair, side, option)
-    ordered = sorted(pairs, key=_place)
+    ordered = sorted(pairs, key=_sort_key)
     return [pair for key in ordered for pair in pairs[key]]
 
 
-def _place(
+def _sort_key(
     key: tuple[str | None, date | None, Number | None],
 ) -> tuple[bool, date, str, bool, Number]:
     underlying, expiration, strike = key
@@ -96,11 +96,11 @@ def _place(
 def chain_data(
     pairs: Sequence[StrikePair], states: Mapping[str, Sections | PayloadError], today: date
 ) -> Data:
-    """Return a chain: a list of strikes, with the static fields and the state of both sides.
+    """Return an option chain: a list of strikes, with the static fields and states of both sides.
 
     Args:
         pairs: the pairs in their order.
-        states: last states by id, of those options that have one; an error if unreadable.
+        states: last states by contract id; an error for a state that cannot be read.
         today: the date in Tehran.
     """
     unreadable: list[str] = []
@@ -124,9 +124,9 @@ def chain_data(
         )
         for pair in pairs
     ]
-    present = [each for pair in pairs for each in (pair.call, pair.put) if each is not None]
-    whole = all(each.contract_id in states for each in present) and not unreadable
-    return Data(b"[%b]" % b",".join(rows), whole, tuple(unreadable))
+    options = [each for pair in pairs for each in (pair.call, pair.put) if each is not None]
+    is_complete = all(option.contract_id in states for option in options) and not unreadable
+    return Data(b"[%b]" % b",".join(rows), is_complete, tuple(unreadable))
 
 
 _encode: Final = msgspec.json.Encoder().encode

@@ -1,4 +1,4 @@
-"""Readiness: whether a gateway serves clients, and if not, why (``/ready``)."""
+"""Readiness: whether a gateway can serve clients, and the reason if it cannot (``/ready``)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Readiness(Struct, frozen=True):
-    """Whether the process can serve, and if not, why.
+    """Whether the process can serve clients, and the reason if it cannot.
 
     Attributes:
-        ready: whether Redis is connected and the contracts are loaded.
-        reason: why the process is not ready; None if it is.
+        ready: whether Redis is connected, the contracts are loaded, and the process does not drain.
+        reason: reason why the process is not ready; None if it is ready.
         redis: whether Redis is connected.
         contracts: number of known contracts.
         connections: number of open streams.
@@ -38,9 +38,9 @@ class Readiness(Struct, frozen=True):
 
 
 class ReadinessProbe:
-    """Finds out whether the process serves, can reach Redis, and has loaded the contracts.
+    """Checks that the process serves clients, can reach Redis, and has loaded the contracts.
 
-    A gateway is ready in any state of the feed: no other gateway would have more data.
+    The state of the feed does not matter, because no other gateway would have more data.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class ReadinessProbe:
         """Make a probe.
 
         Args:
-            drain: whether the process is being taken out of service.
-            pubsub: whether Redis is connected, and lets the process listen.
+            drain: the drain of the process.
+            pubsub: the Pub/Sub connection to Redis.
             contract_cache: the known contracts.
             revocations: the revoked tokens.
-            feed: knows the feed's state.
-            metrics: knows the number of streams.
+            feed: holds the status of the feed.
+            metrics: holds the number of open streams.
         """
         self._drain = drain
         self._pubsub = pubsub
@@ -83,11 +83,11 @@ class ReadinessProbe:
         )
 
     def _reason(self) -> str | None:
-        """Return why the process is not ready; None if it is."""
+        """Return the reason why the process is not ready; None if it is ready."""
         if self._drain.state is not DrainState.SERVING:
             return "draining"
         if self._pubsub.refusal is not None:
-            # Only its first word, the kind, such as NOPERM; the rest names users and channels.
+            # Only the first word, such as NOPERM, because the rest names users and channels.
             return f"Redis refuses to subscribe: {self._pubsub.refusal.partition(' ')[0]}"
         if not self._pubsub.connected:
             return "Redis cannot be reached"

@@ -1,4 +1,4 @@
-"""REST request: the parts of an ASGI scope on which the response depends."""
+"""REST requests, with the parts of an ASGI scope that determine the response."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from msgspec import Struct
 
 
 class RestRequest(Struct, frozen=True):
-    """The parts of a request that its response depends on.
+    """The parts of a request that determine its response.
 
     Attributes:
-        query: as sent, percent-encoded UTF-8.
+        query: the query string as sent, percent-encoded UTF-8.
         peer: address of the peer.
-        authorization: the header of that name; None if it was not sent, as for the others.
-        if_none_match: the header of that name.
-        accept_encoding: the header of that name.
+        authorization: the header ``Authorization``; None without it.
+        if_none_match: the header ``If-None-Match``; None without it.
+        accept_encoding: the header ``Accept-Encoding``; None without it.
     """
 
     query: str = ""
@@ -31,7 +31,7 @@ def request_of(scope: Mapping[str, Any]) -> RestRequest:
     authorization = if_none_match = accept_encoding = None
     for name, value in scope["headers"]:
         if name == b"authorization":
-            # The first one counts, as in a stream.
+            # The first field counts, as in a stream.
             authorization = authorization or value.decode("latin-1")
         elif name == b"if-none-match":
             text = value.decode("latin-1")

@@ -1,4 +1,4 @@
-"""Route HTTP requests: REST calls, probes, metrics, and clear errors for streams."""
+"""Route HTTP requests: REST calls, probes, metrics, and errors for requests of streams."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from ime_live.gateway.rest.request import RestRequest, request_of
 from ime_live.gateway.rest.responses import (
     Problem,
     RestResponse,
-    problem,
+    problem_response,
     refusal_of,
     response_of,
 )
@@ -56,11 +56,11 @@ _PROBE_METHODS: Final = ("GET", "HEAD")
 
 
 class RestContext(Protocol):
-    """The parts of the process that answer REST calls, probes and requests for metrics."""
+    """The parts of the process that REST calls, probes and requests for metrics use."""
 
     @property
     def cors(self) -> Cors:
-        """The web pages that may read responses now."""
+        """The web pages that may read responses."""
 
     @property
     def handlers(self) -> Handlers:
@@ -71,27 +71,27 @@ class RestContext(Protocol):
         """The handler of requests for the status report."""
 
     def now(self) -> float:
-        """Return the present time in Unix seconds."""
+        """Return the present time [Unix seconds]."""
 
     def readiness(self) -> Readiness:
-        """Return whether the process can serve, and if not, why."""
+        """Return whether the process can serve clients, and the reason if it cannot."""
 
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus's text format."""
 
     def count_request(self, call: str, status: int, seconds: float) -> None:
-        """Count an answered request for data; ``call`` must be one of a few names."""
+        """Count a REST request and its duration [s]; ``call`` must be one of a few paths."""
 
 
 def http_app(
     context: RestContext, settings: GatewaySettings, pages: Sequence[BaseRoute] = ()
 ) -> ASGIApp:
-    """Make the ASGI application for everything that is not a stream.
+    """Make the ASGI application for all requests but those of streams.
 
     Args:
-        context: the parts of the process that answer requests.
-        settings: the prefix of a proxy in front.
-        pages: further routes.
+        context: the parts of the process that the requests use.
+        settings: the settings of the gateway, for the prefix of a proxy.
+        pages: additional routes.
     """
 
     def health(_: Request) -> Response:
@@ -129,21 +129,21 @@ def http_app(
 
 
 def as_json(value: object, status: int = 200) -> Response:
-    """Return a response with a value that msgspec can encode."""
+    """Return a response with a JSON body; msgspec must be able to encode the value."""
     return Response(msgspec.json.encode(value), status_code=status, media_type=JSON)
 
 
 def in_loop(endpoint: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
-    """Wrap an endpoint that does not block; Starlette would call it in a thread."""
+    """Make an endpoint async that does not block; Starlette would call it in a thread."""
 
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         return endpoint(request)
 
-    return answer
+    return respond
 
 
 def _stream(_: Request) -> Response:
-    """Answer a plain HTTP request for a WebSocket stream."""
+    """Respond to a plain HTTP request for a WebSocket stream."""
     return Response(
         b'{"detail":"this is a WebSocket endpoint: connect with a WebSocket client"}',
         status_code=426,
@@ -153,34 +153,34 @@ def _stream(_: Request) -> Response:
 
 
 def _events(_: Request) -> Response:
-    """Refuse a request for events: a GET takes over its connection, so this is another method."""
+    """Refuse a HEAD request for events; a GET does not get here, since it is a stream."""
     raise HTTPException(400, "a stream of events needs a connection of its own")
 
 
 class _DataCalls:
-    """Answers the calls for data as plain ASGI: Starlette would take a sixth of their time."""
+    """ASGI application of the REST calls for data; Starlette would add a sixth to their time."""
 
     def __init__(self, context: RestContext, others: ASGIApp) -> None:
-        """Make the calls.
+        """Make the application.
 
         Args:
-            context: the parts of the process that answer requests.
-            others: answers all other requests.
+            context: the parts of the process that the requests use.
+            others: ASGI application for all other requests.
         """
         self._context = context
         self._others = others
-        calls = context.handlers
+        handlers = context.handlers
         live: dict[str, _Handler] = {
-            live_path(section, by): partial(calls.live, section, by)
+            live_path(section, by): partial(handlers.live, section, by)
             for section in Section
             for by in By
         }
-        static = {static_path(by): partial(calls.static, by) for by in By}
-        candles = {candles_path(by): partial(calls.candles, by) for by in By}
+        static = {static_path(by): partial(handlers.static, by) for by in By}
+        candles = {candles_path(by): partial(handlers.candles, by) for by in By}
         single: dict[str, _Handler] = {
-            SEARCH_PATH: calls.search,
-            OPTION_CHAIN_PATH: calls.option_chain,
-            MARKETS_PATH: calls.markets,
+            SEARCH_PATH: handlers.search,
+            OPTION_CHAIN_PATH: handlers.option_chain,
+            MARKETS_PATH: handlers.markets,
         }
         self._handlers = live | static | candles | single
 
@@ -191,7 +191,7 @@ class _DataCalls:
             await self._others(scope, receive, send)
             return
         if scope["method"] not in _PROBE_METHODS:
-            await _send(problem(405, "Method Not Allowed", (b"allow", b"GET, HEAD")), send)
+            await _send(problem_response(405, "Method Not Allowed", (b"allow", b"GET, HEAD")), send)
             return
         begin = SYSTEM_CLOCK.monotonic()
         request = request_of(scope)
@@ -202,7 +202,7 @@ class _DataCalls:
             response = refusal_of(error)
         except Exception:
             self._context.count_request(path, 500, SYSTEM_CLOCK.monotonic() - begin)
-            await _send(problem(500, _FAILED), send)
+            await _send(problem_response(500, _FAILED), send)
             raise  # so that the server logs it
         self._context.count_request(path, response.status, SYSTEM_CLOCK.monotonic() - begin)
         await _send(response, send)
@@ -212,7 +212,7 @@ async def _send(response: RestResponse, send: Send) -> None:
     await send(
         {"type": "http.response.start", "status": response.status, "headers": response.headers}
     )
-    # Also for HEAD: the server leaves the body out, and knows its length from the header.
+    # Also for HEAD: the server leaves the body out.
     await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
 
@@ -237,42 +237,44 @@ def _respond_to_failure(_: Request, error: Exception) -> Response:
 
 
 def _with_plain_path(app: ASGIApp, root_path: str) -> ASGIApp:
-    """Remove the prefix of a proxy in front, and a slash at the end, from paths."""
+    """Return an application that removes a proxy's prefix and a final slash from paths."""
 
-    async def plain(scope: Scope, receive: Receive, send: Send) -> None:
+    async def plain_path_app(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if root_path and f"{path}/".startswith(root_path + "/"):
             path = path.removeprefix(root_path)
         scope["path"] = path.rstrip("/") or "/"
         await app(scope, receive, send)
 
-    return plain
+    return plain_path_app
 
 
 def _with_cors(app: ASGIApp, context: RestContext) -> ASGIApp:
-    async def shared(scope: Scope, receive: Receive, send: Send) -> None:
+    """Return an application that answers preflight requests and adds the headers of CORS."""
+
+    async def cors_app(scope: Scope, receive: Receive, send: Send) -> None:
         cors = context.cors
         if not cors:
             await app(scope, receive, send)
             return
-        sent = dict(scope["headers"])
-        origin = sent.get(b"origin")
-        preflight = scope["method"] == "OPTIONS"
-        if preflight and b"access-control-request-method" in sent:
-            allowed = cors.preflight(origin)
-            if allowed is not None:
-                await _send(RestResponse(204, allowed, b""), send)
+        request_headers = dict(scope["headers"])
+        origin = request_headers.get(b"origin")
+        is_options = scope["method"] == "OPTIONS"
+        if is_options and b"access-control-request-method" in request_headers:
+            preflight_headers = cors.preflight(origin)
+            if preflight_headers is not None:
+                await _send(RestResponse(204, preflight_headers, b""), send)
                 return
-        added = cors.headers(origin)
+        cors_headers = cors.headers(origin)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                present = {name for name, _ in message["headers"]}
-                # A second value of this header would make browsers refuse the response.
-                if b"access-control-allow-origin" not in present:
-                    message["headers"] = [*message["headers"], *added]
+                names = {name for name, _ in message["headers"]}
+                # Browsers refuse a response with two values of this header.
+                if b"access-control-allow-origin" not in names:
+                    message["headers"] = [*message["headers"], *cors_headers]
             await send(message)
 
         await app(scope, receive, send_with_headers)
 
-    return shared
+    return cors_app

@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 
 from ime_live.contracts import Contract, Market, days_left
 
-_EVERY: Final = (
+_COMMON: Final = (
     *("contract_id", "contract_name", "title", "owner"),
     *("min_price_change_rate", "max_price_change_rate", "buy_commission", "sell_commission"),
     *("can_buy", "can_sell", "min_valid_buy_volume", "max_valid_buy_volume"),
@@ -30,12 +30,12 @@ _FUTURE: Final = (
     *("underlying_id", "underlying_title", "underlying_name"),
 )
 _OPTION: Final = ("option_type", "strike_price", "required_margin")
-_BEYOND: Final = (
+_UNDOCUMENTED: Final = (
     *("market", "aliases", "tick_size", "csize_unit", "price_limit_rule"),
     *("settlement_price", "settlement_date", "today_settlement", "expired", "delisted"),
 )
 
-# The only field that a contract does not have.
+# The only field that is computed.
 _DaysLeft = Annotated[
     int | None,
     Meta(
@@ -45,7 +45,7 @@ _DaysLeft = Annotated[
 
 
 def _type(name: str, text: str, *attributes: str) -> type[Struct]:
-    """Make the type of a market's static fields; fields that are not known are null."""
+    """Make the type of a market's static fields; unknown fields are null."""
     hints = get_type_hints(Contract) | {_DAYS: _DaysLeft}
     names = {each.name: each.encode_name for each in msgspec.structs.fields(Contract)}
     names[_DAYS] = "DaysToExpiration"
@@ -60,19 +60,19 @@ def _type(name: str, text: str, *attributes: str) -> type[Struct]:
     )
 
 
-Static: Final = _type("Static", "A contract whose market is not known.", *_EVERY)
+Static: Final = _type("Static", "A contract whose market is not known.", *_COMMON)
 DepositCertificate: Final = _type(
-    "DepositCertificate", "A deposit certificate.", *_EVERY, "storage_cost"
+    "DepositCertificate", "A deposit certificate.", *_COMMON, "storage_cost"
 )
-Fund: Final = _type("Fund", "A fund.", *_EVERY)
-ParallelSalaf: Final = _type("ParallelSalaf", "A parallel salaf.", *_EVERY)
-Future: Final = _type("Future", "A future.", *_EVERY, *_FUTURE)
-Option: Final = _type("Option", "An option.", *_EVERY, *_FUTURE, *_OPTION)
+Fund: Final = _type("Fund", "A fund.", *_COMMON)
+ParallelSalaf: Final = _type("ParallelSalaf", "A parallel salaf.", *_COMMON)
+Future: Final = _type("Future", "A future.", *_COMMON, *_FUTURE)
+Option: Final = _type("Option", "An option.", *_COMMON, *_FUTURE, *_OPTION)
 
 Details: Final = _type(
     "Details",
     "All known static fields of a contract of any market.",
-    *(*_EVERY, *_FUTURE, *_OPTION, "storage_cost", *_BEYOND),
+    *(*_COMMON, *_FUTURE, *_OPTION, "storage_cost", *_UNDOCUMENTED),
 )
 
 TYPES: Final[Mapping[Market | None, type[Struct]]] = {
@@ -85,12 +85,12 @@ TYPES: Final[Mapping[Market | None, type[Struct]]] = {
 }
 """Market → type of its static fields; None for a contract whose market is not known."""
 
-# Per type: a getter of all attributes but the computed one, and the place of that one.
-_VALUES: Final = {
+# By type: a getter of all attributes but the computed one, and the index of that one.
+_GETTERS: Final = {
     kind: attrgetter(*(each for each in kind.__struct_fields__ if each != _DAYS))
     for kind in (*TYPES.values(), Details)
 }
-_PLACE: Final = {
+_DAYS_INDEX: Final = {
     kind: kind.__struct_fields__.index(_DAYS)
     for kind in (*TYPES.values(), Details)
     if _DAYS in kind.__struct_fields__
@@ -102,20 +102,20 @@ def static_of(contract: Contract, today: date, *, details: bool = False) -> Stru
     """Return the static fields of a contract.
 
     Args:
-        contract: its record.
+        contract: the contract.
         today: the date in Tehran.
-        details: whether to return all fields, and not only the documented ones of its market.
+        details: whether to return all fields, and not only the documented ones of the market.
     """
     kind = Details if details else TYPES[contract.market]
-    values: tuple[Any, ...] = _VALUES[kind](contract)
-    place = _PLACE.get(kind)
-    if place is None:
+    values: tuple[Any, ...] = _GETTERS[kind](contract)
+    index = _DAYS_INDEX.get(kind)
+    if index is None:
         return kind(*values)
-    left = days_left(contract.expiration_date, today)
-    return kind(*values[:place], left, *values[place:])
+    days = days_left(contract.expiration_date, today)
+    return kind(*values[:index], days, *values[index:])
 
 
-@lru_cache(maxsize=1_000)  # it changes once a day
+@lru_cache(maxsize=1_000)  # the result changes at most once per day
 def static_json(contract: Contract, today: date, *, details: bool = False) -> bytes:
-    """Return the static fields of a contract, see `static_of`, as compact JSON."""
+    """Return the static fields of a contract as compact JSON; see `static_of`."""
     return _encode(static_of(contract, today, details=details))

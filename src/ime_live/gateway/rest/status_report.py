@@ -1,7 +1,7 @@
 """Report the feed's state and the age of each contract as JSON (``/live/status``).
 
-The report costs Redis little, however often it is asked for: see
-`ime_live.gateway.upstream.version_cache`.
+Versions come from `ime_live.gateway.upstream.version_cache`, so that frequent requests put no load
+on Redis.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class MarketReport(Struct, frozen=True, rename="camel"):
 
     Attributes:
         state: state of the feed for this market.
-        last_board: when its board was last received, changed or not.
-        contracts: number of contracts on it.
-        until: when its session ends, or begins.
+        last_board: when the board of the market was last received, changed or not.
+        contracts: number of contracts on the board.
+        until: when the present session ends, or the next one begins.
     """
 
     state: FeedState
@@ -59,12 +59,12 @@ class ContractReport(Struct, frozen=True):
     """The age of one contract's market data.
 
     Attributes:
-        id: its id.
-        market: its market; None if that is not known.
-        timestamp: timestamp of its last state; None if it has none, or Redis cannot be reached.
-        age: seconds since then.
-        expired: present, and true, if the exchange has marked it as expired.
-        delisted: present, and true, if it is no longer on its board.
+        id: id of the contract.
+        market: market of the contract; None if it is not known.
+        timestamp: timestamp of the last state; None without one, or if Redis cannot be reached.
+        age: seconds since the timestamp; None without one.
+        expired: present, and true, if the exchange has marked the contract as expired.
+        delisted: present, and true, if the contract is no longer on its board.
     """
 
     id: str
@@ -80,9 +80,9 @@ class BarsReport(Struct, frozen=True):
 
     Attributes:
         state: ``live`` while the bars of all contracts are kept; ``down`` otherwise.
-        since: when it entered that state.
-        written: when the program that keeps them was last seen to work.
-        error: why they are not kept.
+        since: when this state began.
+        written: when the bar aggregator last wrote its status.
+        error: reason why bars are not kept; None while they are.
     """
 
     state: FeedState
@@ -98,14 +98,14 @@ class Report(Struct, frozen=True, kw_only=True, rename="camel"):
         timestamp: time of this report. All times are ISO 8601, in Tehran's local time.
         redis: whether Redis can be reached.
         feed: the feed's state; None if there never was a feed.
-        since: when it entered that state.
+        since: when the feed's state began.
         last_board: when one of the exchange's boards was last received.
         source: how the feed reads the exchange now.
-        error: why the feed cannot read the exchange, or only in a slower way.
+        error: reason why the feed cannot read the exchange, or uses a slower way.
         lag: delay of the boards in seconds, by their own timestamps; present if it is known.
         markets: the state of each market.
-        bars: whether bars are kept; present if there ever was a program that keeps them.
-        contracts: the contracts, by the name that was asked for, else by their own.
+        bars: whether bars are kept; present if there ever was a bar aggregator.
+        contracts: the contracts, by the requested name, or by their own name.
     """
 
     timestamp: str
@@ -122,7 +122,7 @@ class Report(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class StatusHandler:
-    """Handles requests for the status report."""
+    """Handles requests for status reports."""
 
     def __init__(
         self,
@@ -141,10 +141,10 @@ class StatusHandler:
         Args:
             admission: checks the token and the rate of requests.
             contract_cache: the known contracts.
-            feed: knows the feed's state.
-            bars: knows the state of the program that keeps bars.
-            versions: reads the last versions of contracts.
-            diagnostics: explains what is wrong with requests.
+            feed: holds the status of the feed.
+            bars: holds the status of the bar aggregator.
+            versions: reads the versions of last states.
+            diagnostics: logs and explains refusals.
             zone: time zone of the timestamps.
             clock: the machine's clock.
         """
@@ -161,8 +161,8 @@ class StatusHandler:
         """Return the report as JSON.
 
         Raises:
-            AuthenticationError: the token is missing or bad.
-            LimitError: too many requests.
+            AuthenticationError: the token is missing or not accepted.
+            LimitError: the client sends too many requests.
             RefusedError: a contract is unknown or not covered by the token; or, with code 1013,
                 the contracts or keys are not loaded yet.
         """
@@ -171,7 +171,7 @@ class StatusHandler:
             Endpoint.STATUS.value, request, status_request.token, status_request.unknown
         )
         try:
-            contracts = self._named(status_request, admitted.identity)
+            contracts = self._requested(status_request, admitted.identity)
         except RefusedError as error:
             self._diagnostics.note_refusal(Endpoint.STATUS.value, error)
             raise
@@ -187,10 +187,10 @@ class StatusHandler:
             source=(feed.source or None) if feed else None,
             error=feed.error if feed else None,
             lag=feed.lag if feed and feed.lag is not None else UNSET,
-            markets=about_markets(feed, zone) if feed else {},
-            bars=about_bars(self._bars.status, zone),
+            markets=market_reports(feed, zone) if feed else {},
+            bars=bars_report(self._bars.status, zone),
             contracts={
-                name: about_contract(
+                name: contract_report(
                     contract, (versions or {}).get(contract.contract_id), now, zone
                 )
                 for name, contract in contracts.items()
@@ -198,10 +198,10 @@ class StatusHandler:
         )
         return _encode(report)
 
-    def _named(self, request: StatusRequest, identity: Identity) -> Mapping[str, Contract]:
+    def _requested(self, request: StatusRequest, identity: Identity) -> Mapping[str, Contract]:
         registry = self._contract_cache.registry
         try:
-            return named(request, registry, identity)
+            return requested_contracts(request, registry, identity)
         except ContractNotFoundError as refusal:
             self._diagnostics.explain_refusal(refusal, registry, identity.may_see)
             raise
@@ -215,26 +215,29 @@ class StatusHandler:
             return None
 
 
-def named(request: StatusRequest, registry: Registry, identity: Identity) -> Mapping[str, Contract]:
-    """Return the requested contracts, by the names that they have in the report.
+def requested_contracts(
+    request: StatusRequest, registry: Registry, identity: Identity
+) -> Mapping[str, Contract]:
+    """Return the requested contracts, by their names in the report.
 
-    A contract asked for by name has that name, others have their own; ``id:`` and the id if
-    another contract goes by that name.
+    A contract that was requested by name has that name. Other contracts have their own name, or
+    ``id:`` and the id if the name finds another contract.
 
     Raises:
         RefusedError: 1008; a contract is unknown or not covered by the token.
     """
-    found = {name: find(By.NAME, name, registry, identity.may_see) for name in request.names}
-    listed = [find(By.ID, i, registry, identity.may_see) for i in request.ids]
-    if not (request.names or request.ids):
-        listed = [contract for contract in registry if identity.may_see(contract)]
-    for contract in listed:
-        found[present_name(contract, By.NAME, registry)] = contract
-    return found
+    by_name = {name: find(By.NAME, name, registry, identity.may_see) for name in request.names}
+    if request.names or request.ids:
+        others = [find(By.ID, i, registry, identity.may_see) for i in request.ids]
+    else:
+        others = [contract for contract in registry if identity.may_see(contract)]
+    for contract in others:
+        by_name[present_name(contract, By.NAME, registry)] = contract
+    return by_name
 
 
-def about_markets(status: FeedStatus, zone: tzinfo) -> dict[Market, MarketReport]:
-    """Return the report of each market."""
+def market_reports(status: FeedStatus, zone: tzinfo) -> dict[Market, MarketReport]:
+    """Return the reports of all markets."""
     return {
         market: MarketReport(
             state=each.state,
@@ -246,8 +249,8 @@ def about_markets(status: FeedStatus, zone: tzinfo) -> dict[Market, MarketReport
     }
 
 
-def about_bars(status: FeedStatus | None, zone: tzinfo) -> BarsReport | UnsetType:
-    """Return the report of the program that keeps bars; UNSET if there never was one."""
+def bars_report(status: FeedStatus | None, zone: tzinfo) -> BarsReport | UnsetType:
+    """Return the report of the bar aggregator; UNSET if there never was one."""
     if status is None:
         return UNSET
     return BarsReport(
@@ -258,15 +261,15 @@ def about_bars(status: FeedStatus | None, zone: tzinfo) -> BarsReport | UnsetTyp
     )
 
 
-def about_contract(
+def contract_report(
     contract: Contract, version: int | None, now: int, zone: tzinfo
 ) -> ContractReport:
     """Return the report of one contract.
 
     Args:
-        contract: its record.
-        version: version of its last state; None if it has none, or it is not known.
-        now: microseconds since the epoch.
+        contract: the contract.
+        version: version of the last state; None without one, or if it is not known.
+        now: the present time [microseconds since the epoch].
         zone: time zone of the timestamp.
     """
     return ContractReport(

@@ -1,8 +1,8 @@
-/* Send the same bytes to many sockets; `fanout.py` has the same in Python, and says what it does.
+/* Send the same bytes to many sockets. `fanout.py` has the same in Python, and documents it.
  *
- * The GIL is held throughout, and nothing from the first look at a dictionary to the last send()
- * runs Python code: no object is made, freed or compared. So no entry can leave a dictionary, and
- * no socket can be closed, meanwhile. Why the GIL is not released: decision 0004.
+ * The GIL is held throughout, and no Python code runs between the first read of a dictionary and
+ * the last send(): no object is made, freed or compared. So no entry can leave a dictionary, and
+ * no socket can be closed, meanwhile. Decision 0004 says why the GIL is not released.
  */
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#ifndef MSG_NOSIGNAL /* elsewhere than on Linux; Python ignores SIGPIPE */
+#ifndef MSG_NOSIGNAL /* not on Linux; Python ignores SIGPIPE */
 #define MSG_NOSIGNAL 0
 #endif
 
@@ -22,9 +22,9 @@
 typedef struct {
     PyObject *owner;
     PyObject *data;
-    Py_ssize_t taken;
+    Py_ssize_t sent;
     int fd;
-    int error; /* 0 if the socket may take the rest later */
+    int error; /* errno; 0 if the socket may accept the rest later */
 } Entry;
 
 /* Whether this is a buffer, or a list of buffers that are sent one after the other. */
@@ -44,8 +44,8 @@ static Py_ssize_t size_of(PyObject *data) {
     return size;
 }
 
-/* The number of entries in all batches; -1 with an exception if the batches are not as they
- * must be. It is known before anything is sent, so that an error leaves no frame in parts. */
+/* Return the number of entries in all batches; -1 with an exception if a batch has a wrong type.
+ * All batches are checked before anything is sent, so that an error leaves no partial frame. */
 static Py_ssize_t count_entries(PyObject *batches) {
     if (!PyList_Check(batches)) {
         PyErr_SetString(PyExc_TypeError, "batches must be a list");
@@ -65,7 +65,7 @@ static Py_ssize_t count_entries(PyObject *batches) {
     return entries;
 }
 
-/* The descriptor that an int holds; negative if there is none, INT_MAX if it cannot be one. */
+/* Return the file descriptor in an int; -1 for a negative one, INT_MAX if it cannot be one. */
 static int descriptor(PyObject *number) {
     int overflow = 0;
     long value = PyLong_Check(number) ? PyLong_AsLongAndOverflow(number, &overflow) : LONG_MAX;
@@ -73,8 +73,8 @@ static int descriptor(PyObject *number) {
     return value < 0 ? -1 : (int)value;
 }
 
-/* List the entries of all batches. After each send() the caches are cold, and a list is read
- * faster than many dictionaries. */
+/* Copy the entries of all batches to a list. After each send() the CPU caches are cold, and a list
+ * is read faster than many dictionaries. */
 static void list_entries(PyObject *batches, Entry *entry) {
     Py_ssize_t count = PyList_Size(batches);
     for (Py_ssize_t i = 0; i < count; i++) {
@@ -87,10 +87,10 @@ static void list_entries(PyObject *batches, Entry *entry) {
     }
 }
 
-/* Add what a system call has sent to what the socket took, and return whether it was sent. */
+/* Note the result of a system call in its entry, and return whether the call succeeded. */
 static int note(Entry *entry, ssize_t sent) {
     if (sent >= 0)
-        entry->taken += sent;
+        entry->sent += sent;
     else if (errno != EAGAIN && errno != EWOULDBLOCK)
         entry->error = errno;
     return sent >= 0;
@@ -105,12 +105,12 @@ static void send_buffer(Entry *entry) {
     note(entry, sent);
 }
 
-/* Send a list of buffers, which need not be joined for it. */
+/* Send a list of buffers without joining them. */
 static void send_parts(Entry *entry) {
     struct iovec parts[PARTS_AT_ONCE];
     struct msghdr message = {.msg_iov = parts};
     Py_ssize_t count = PyList_Size(entry->data), next = 0, offered = 0;
-    while (next < count && entry->taken == offered) {
+    while (next < count && entry->sent == offered) {
         size_t number = 0;
         for (; number < PARTS_AT_ONCE && next < count; number++, next++) {
             PyObject *part = PyList_GetItem(entry->data, next);
@@ -126,9 +126,9 @@ static void send_parts(Entry *entry) {
     }
 }
 
-/* Send to all; moves those that took less than all to the front, and returns how many. */
+/* Send to all sockets. Move the entries with a shortfall to the front, and return their number. */
 static Py_ssize_t send_all(Entry *entries, Py_ssize_t count) {
-    Py_ssize_t found = 0;
+    Py_ssize_t shortfalls = 0;
     for (Py_ssize_t i = 0; i < count; i++) {
         Entry *entry = &entries[i];
         if (entry->fd >= 0) {
@@ -137,27 +137,27 @@ static Py_ssize_t send_all(Entry *entries, Py_ssize_t count) {
             else
                 send_parts(entry);
         }
-        if (entry->taken != size_of(entry->data) || entry->error) entries[found++] = *entry;
+        if (entry->sent != size_of(entry->data) || entry->error) entries[shortfalls++] = *entry;
     }
-    return found;
+    return shortfalls;
 }
 
-/* The tuple that Python gets. Its parts are made here, which may run Python code (the garbage
- * collector), so the owners are kept alive first. */
-static PyObject *as_tuple(const Entry *short_of, Py_ssize_t count) {
+/* Return the shortfalls as a tuple. Making it may run Python code (the garbage collector), so the
+ * references to owners and data are taken first. */
+static PyObject *as_tuple(const Entry *shortfalls, Py_ssize_t count) {
     for (Py_ssize_t i = 0; i < count; i++) {
-        Py_INCREF(short_of[i].owner);
-        Py_INCREF(short_of[i].data);
+        Py_INCREF(shortfalls[i].owner);
+        Py_INCREF(shortfalls[i].data);
     }
     PyObject *result = PyTuple_New(count);
     for (Py_ssize_t i = 0; i < count; i++) {
-        const Entry *one = &short_of[i];
+        const Entry *one = &shortfalls[i];
         PyObject *item = result == NULL ? NULL
-            : Py_BuildValue("(OOni)", one->owner, one->data, one->taken, one->error);
+            : Py_BuildValue("(OOni)", one->owner, one->data, one->sent, one->error);
         Py_DECREF(one->owner);
         Py_DECREF(one->data);
         if (item == NULL)
-            Py_CLEAR(result); /* and release the others */
+            Py_CLEAR(result); /* the loop releases the other references */
         else
             PyTuple_SetItem(result, i, item);
     }
@@ -181,7 +181,7 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* Grows with each change of what `send` takes or returns; `fanout` checks it. */
+/* Increment this with each change of the arguments or the result of `send`; `fanout` checks it. */
 static int add_interface(PyObject *module) {
     return PyModule_AddIntConstant(module, "INTERFACE", 2);
 }

@@ -1,7 +1,7 @@
-"""Admit streams by the head of their request, before anything else of it is checked.
+"""Admit streams by the head of their request, before its parameters are checked.
 
-A refused client must cost as little as possible. Its response carries a status of HTTP, since the
-stream has not begun.
+A refused client must cost as little as possible. It gets an HTTP response, because the stream has
+not begun.
 """
 
 from __future__ import annotations
@@ -20,13 +20,18 @@ from ime_live.gateway.stream.context import GatewayContext
 def admit_stream(
     head: RequestHead, transport: asyncio.Transport, context: GatewayContext
 ) -> Permit:
-    """Return a permit for the stream that a request asks for; log and count a refusal.
+    """Return a permit for a requested stream; log and count a refusal.
+
+    Args:
+        head: head of the request.
+        transport: transport of the request.
+        context: the gateway context.
 
     Raises:
         RefusedError: the page may not open streams, a limit is reached, or the process drains.
     """
     try:
-        return _admitted(head, transport, context)
+        return _admit(head, transport, context)
     except RefusedError as refusal:
         reason = "origin" if refusal.kind == FOREIGN_ORIGIN else refusal.kind
         context.metrics.refused(reason)
@@ -37,7 +42,7 @@ def admit_stream(
         raise
 
 
-def _admitted(head: RequestHead, transport: asyncio.Transport, context: GatewayContext) -> Permit:
+def _admit(head: RequestHead, transport: asyncio.Transport, context: GatewayContext) -> Permit:
     context.drain.check()
     origins = context.stream_origins
     origin = None if origins.all else head.fields.get(b"origin")

@@ -1,7 +1,7 @@
-"""Interfaces between a stream's connection and its codec, which speaks WebSocket or events.
+"""Interfaces between a stream's connection and its codec, for WebSocket or server-sent events.
 
-A `Connection` asks its codec for the bytes that begin, keep alive and end a stream. Only for bytes
-from the client it is the other way round: the codec tells the connection what they mean.
+A `Connection` calls its codec for the bytes that begin, keep alive and end a stream. For bytes from
+the client, the codec calls the methods of `RunningStream`.
 """
 
 from __future__ import annotations
@@ -20,44 +20,52 @@ ABNORMAL: Final = 1006
 
 
 class Codec(Protocol):
-    """The bytes around one stream's messages."""
+    """Makes and reads the bytes around the messages of one stream."""
 
     one_way: ClassVar[bool]
-    """Whether the client sends nothing after its request: neither pongs nor a close."""
+    """Whether the client sends nothing after its request: no pong, no close frame."""
 
     log_fields: ClassVar[Mapping[str, object]]
     """Fields of the stream's log lines."""
 
     @property
     def by(self) -> By:
-        """How the contracts of the request are named; known after `negotiate`."""
+        """Whether the request names contracts by name or by id; set by `negotiate`."""
 
     @property
     def format(self) -> wire.Format:
-        """Format of the messages; known after `negotiate`."""
+        """Format of the messages; set by `negotiate`."""
 
     def negotiate(self, head: RequestHead, /) -> bytes:
-        """Read the request's head; return a response if no stream can begin, else empty bytes."""
+        """Read the head of the request.
+
+        Returns:
+            A response that rejects the request; empty if a stream can begin.
+        """
 
     def complete(
         self, request: StreamRequest, head: RequestHead, /
     ) -> tuple[StreamRequest, str | None]:
-        """Return the request with what the head adds to its query, and the token, if any."""
+        """Add parameters from the head to the request.
+
+        Returns:
+            The request, and the token; None without one.
+        """
 
     def accept(self) -> bytes:
         """Return the response that begins the stream."""
 
     def refuse(self, refusal: RefusedError, /) -> bytes:
-        """Return the response that says why no stream begins."""
+        """Return the response to a request that is refused."""
 
-    def goodbye(self, refusal: RefusedError, /) -> bytes:
-        """Return the message with the reason of the end; empty if the stream is ending already."""
+    def end_message(self, refusal: RefusedError, /) -> bytes:
+        """Return the last message, with the reason; empty if the stream is ending already."""
 
     def ping(self) -> bytes:
-        """Return bytes that show whether the client is still there."""
+        """Return bytes that keep the connection alive, and that a present client answers."""
 
-    def started(self, stream: RunningStream, /) -> None:
-        """Handle the data that arrived before the response, which was just sent."""
+    def response_sent(self, stream: RunningStream, /) -> None:
+        """Handle the data that arrived before the response was sent."""
 
     def receive(self, data: bytes, stream: RunningStream, /) -> None:
         """Handle bytes from the client."""
@@ -67,10 +75,10 @@ class Codec(Protocol):
 
 
 class RunningStream(Protocol):
-    """A connection as its codec sees it."""
+    """Interface of a connection to its codec."""
 
     def send(self, data: bytes, /) -> None:
-        """Send bytes after all that was sent before."""
+        """Send bytes, after all bytes that were passed in before."""
 
     def pong_received(self) -> None:
         """Note that the client has sent a pong."""
@@ -79,13 +87,13 @@ class RunningStream(Protocol):
         """Handle a message of the client; raises RefusedError if the stream must end."""
 
     def closed(self, code: int, reason: str, /) -> None:
-        """Note that the stream has ended, unless it had before."""
+        """Note that the stream has ended; a second call does nothing."""
 
     def end(self, refusal: RefusedError, /) -> None:
-        """End the stream, and tell the client why."""
+        """End the stream, and send the client the code and the reason."""
 
     def linger(self, *, quiet: float = 0.0) -> None:
-        """Send nothing more, and discard what the client sends; see `LingeringClose`."""
+        """Send nothing more, and discard data from the client; see `LingeringClose`."""
 
     def pause_reading(self) -> None:
         """Leave received data in the kernel."""
@@ -94,4 +102,4 @@ class RunningStream(Protocol):
         """Read received data."""
 
     def read_slowly(self) -> None:
-        """Pause reading for a moment, because received data is discarded."""
+        """Pause reading briefly, because received data is discarded."""

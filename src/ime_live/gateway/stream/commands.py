@@ -1,7 +1,7 @@
 """Carry out the commands that a client sends while its stream runs, one after the other.
 
-While the client takes no data, no command is carried out, so that answers do not pile up. The
-number of waiting commands is bounded.
+No command is carried out while the client's socket is not writable, so that answers do not pile up.
+The number of waiting commands is bounded.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from ime_live.messages import ControlRequest, read_request
 if TYPE_CHECKING:
     from ime_live.log_limiter import LogLimiter
 
-# Commands of one client that may wait. Answers are sent as fast as commands, if it takes them.
-_MOST: Final = 100
+# Commands of one client that may wait. A client that reads its answers keeps the queue short.
+_MAX_WAITING: Final = 100
 
 
 class CommandHandler(Protocol):
-    """Carries out commands; the stream's `Subscription`."""
+    """Carries out commands, as `Subscription` does."""
 
     async def change(
         self, request: ControlRequest, writable: Callable[[], Awaitable[object]]
     ) -> None:
-        """Carry out a command and answer it; ``writable`` waits until the client takes data."""
+        """Carry out a command and answer it; ``writable`` waits until the socket is writable."""
 
     def reject(self, error: str, request_id: str | int | None) -> None:
-        """Answer that the command was not carried out."""
+        """Answer a command that was not carried out."""
 
 
 class CommandQueue:
-    """The queue of one client's commands."""
+    """Queue of the commands of one client."""
 
     __slots__ = ("_handler", "_limited", "_task", "_turn", "_waiting", "_writable")
 
@@ -50,7 +50,7 @@ class CommandQueue:
 
         Args:
             handler: carries out the commands.
-            writable: whether the client takes data.
+            writable: whether the client's socket is writable.
             turn: waits until a command may be carried out; see `WorkQueue.turn`.
             limited: logs failures.
         """
@@ -79,22 +79,22 @@ class CommandQueue:
             request = error
         if request is None:
             return
-        if len(self._waiting) >= _MOST:
+        if len(self._waiting) >= _MAX_WAITING:
             raise RefusedError("too many messages")
         self._waiting.append(request)
         if self._task is None:
             self._task = asyncio.create_task(self._work())
 
     def pause(self) -> None:
-        """Stop work: the client takes no data."""
+        """Carry out no more commands, because the client's socket is not writable."""
         self._writable.clear()
 
     def resume(self) -> None:
-        """Continue: the client takes data again."""
+        """Continue, because the client's socket is writable again."""
         self._writable.set()
 
     def close(self) -> None:
-        """Drop the waiting commands; the client is gone."""
+        """Drop the waiting commands, because the client has left."""
         self._waiting.clear()
         if self._task is not None:
             self._task.cancel()
@@ -103,7 +103,7 @@ class CommandQueue:
         while self._waiting:
             await self._writable.wait()
             await self._turn()
-            if self._waiting:  # else the client is gone
+            if self._waiting:  # else the client has left
                 await self._answer(self._waiting.popleft())
         self._task = None
 
@@ -114,6 +114,6 @@ class CommandQueue:
         try:
             await self._handler.change(request, self._writable.wait)
         except Exception as error:  # noqa: BLE001 - logged and answered; the next command follows
-            event = "a client's request has failed"
+            event = "command failed"
             self._limited.error(event, key=(event, type(error).__name__), exc_info=error)
             self._handler.reject("internal error", request.id)

@@ -1,6 +1,6 @@
 """Run one stream on a transport: open, pause, resume and end it.
 
-The bytes around the messages are made and read by the connection's `Codec`, for WebSocket or for
+The connection's `Codec` makes and reads the bytes around the messages, for WebSocket or for
 server-sent events. The hub writes updates directly to the socket; they never pass through this
 module.
 """
@@ -31,7 +31,7 @@ from ime_live.gateway.stream.commands import CommandQueue
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.subscription import Subscription
 
-# Identifies a process in the logs of a machine, with the number of a connection in the process.
+# The id of a connection in the log is this id of its process, and its number in the process.
 _PROCESS: Final = secrets.token_hex(2)
 _numbers = itertools.count(1)
 
@@ -40,21 +40,21 @@ class Connection(asyncio.Protocol):
     """One client's stream; the hub's `TransportWriter` and the heartbeat's `Peer`."""
 
     __slots__ = (
-        "_about",
         "_closer",
         "_codec",
         "_commands",
         "_connections",
         "_context",
         "_eof",
-        "_opened",
+        "_log_fields",
+        "_opened_at",
         "_opening",
         "_outcome",
         "_paused",
         "_permit",
+        "_reported_usage",
         "_subscription",
         "_transport",
-        "_used",
         "descriptor",
     )
 
@@ -69,9 +69,9 @@ class Connection(asyncio.Protocol):
 
         Args:
             context: the parts of the process that a stream uses.
-            connections: all connections of the process, which its server ends when it stops.
+            connections: all connections of the process, which the server ends when it stops.
             codec: makes and reads the bytes around the messages.
-            permit: what it has taken of the limits; it gives that back.
+            permit: the stream's permit, which is freed at its end.
         """
         self._permit = permit
         self._codec = codec
@@ -79,47 +79,47 @@ class Connection(asyncio.Protocol):
         self._connections = connections
         self._transport: asyncio.Transport
         self.descriptor = -1
-        """Of its socket; the hub sends to it while the client is not paused."""
-        self._about: dict[str, object] = {}
-        """Fields of every log line of this connection."""
+        """File descriptor of the socket; the hub writes to it while the client is not paused."""
+        self._log_fields: dict[str, object] = {}
+        """Fields of each log line of this connection."""
         self._subscription = Subscription(context)
         self._commands: CommandQueue | None = None
-        """Made when the client sends a message: most never do."""
+        """Made for the first message of the client: most clients send none."""
         self._opening: asyncio.Task[None] | None = None
         self._closer: asyncio.TimerHandle | None = None
         self._outcome: tuple[int, str] | None = None
-        """Close code and reason, once one side has ended the stream."""
+        """Close code and reason; None until one side has ended the stream."""
         self._paused = False
         self._eof = False
         """Whether the client has closed its half of the connection."""
-        self._opened = 0.0
-        self._used = (0, 0)
-        """Messages and bytes that were counted before."""
+        self._opened_at = 0.0
+        self._reported_usage = (0, 0)
+        """Messages and bytes that `take_usage` has returned so far."""
 
-    # The opening
+    # Opening
 
     def open(self, transport: asyncio.Transport, head: RequestHead, rest: bytes) -> None:
-        """Take over ``transport``, on which a request has arrived.
+        """Begin to answer a request for a stream.
 
         Args:
-            transport: its protocol is this object.
+            transport: transport of the request; this object must be its protocol.
             head: head of the request.
             rest: bytes that have arrived after the request.
         """
         self._transport = transport
-        # From the first byte on, data that the kernel does not take at once pauses the client.
+        # A write that the kernel does not accept in full pauses the client at once.
         transport.set_write_buffer_limits(high=0)
-        # While the client is not paused, the transport holds nothing, and the hub may send to the
-        # socket directly. The client leaves the hub in `connection_lost` at the latest, and only
-        # after that is the socket closed, and its number free for another connection.
+        # While the client is not paused, the transport's buffer is empty, so the hub may write to
+        # the socket directly. The client leaves the hub in `connection_lost` at the latest. The
+        # socket is closed after that, and only then can another connection get its descriptor.
         self.descriptor = transport.get_extra_info("socket").fileno()
-        self._opened = self._context.clock.monotonic()
+        self._opened_at = self._context.clock.monotonic()
         self._connections.add(self)
-        self._about["connection"] = f"{_PROCESS}-{next(_numbers)}"
-        self._about["peer"] = peer_of(transport)
+        self._log_fields["connection"] = f"{_PROCESS}-{next(_numbers)}"
+        self._log_fields["peer"] = peer_of(transport)
         if self._permit.address is not None:
-            self._about["client"] = self._permit.address
-        self._about |= self._codec.log_fields
+            self._log_fields["client"] = self._permit.address
+        self._log_fields |= self._codec.log_fields
         rejection = self._codec.negotiate(head)
         if rejection:
             transport.write(rejection)
@@ -130,15 +130,15 @@ class Connection(asyncio.Protocol):
             self.data_received(rest)
 
     def _read(self, head: RequestHead) -> tuple[StreamRequest, str | None]:
-        """Read the request and the token, and log or refuse unknown parameters.
+        """Return the request and the token; log or refuse unknown parameters.
 
         Raises:
-            RefusedError: 1008; see `read_request`, or a parameter is unknown.
+            RefusedError: 1008; a parameter is unknown, or as `read_request`.
         """
         by, context = self._codec.by, self._context
         check_length(head.query, context.settings.max_contracts)
         query = parse_query(by, head.query)
-        # First, even if the query cannot be read: a misspelt parameter may be the reason.
+        # Before the values are read: if one is missing, a misspelt parameter may be the reason.
         unknown = query.unknown
         context.diagnostics.note_parameters(f"stream by {by.value}", unknown)
         context.diagnostics.refuse_parameters(unknown)
@@ -149,41 +149,41 @@ class Connection(asyncio.Protocol):
         try:
             request, token = self._read(head)
             identity = await self._subscription.open(
-                request, token, self._permit, self._about.update
+                request, token, self._permit, self._log_fields.update
             )
-            # It may have been revoked while its contracts were opened, or the drain gone on.
+            # Meanwhile the token may have been revoked, or the process may have begun to drain.
             self._context.authenticator.check(identity)
             self._context.drain.check()
         except RefusedError as error:
             refusal = error
-        except Exception as error:  # noqa: BLE001 - logged, and one client's failure is its own
-            event = "opening failed"
+        except Exception as error:  # noqa: BLE001 - logged; it must not affect other clients
+            event = "stream cannot be opened"
             self._context.limited.error(
-                event, key=(event, type(error).__name__), exc_info=error, **self._about
+                event, key=(event, type(error).__name__), exc_info=error, **self._log_fields
             )
             refusal = RefusedError("internal error", code=CloseCode.INTERNAL_ERROR)
         self._opening = None
         if isinstance(refusal, LimitError):
-            self._turn_away(refusal)
+            self._refuse_at_limit(refusal)
             return
         self._context.metrics.opened()
         if identity is None or refusal is not None:
             self._refuse(refusal or RefusedError("internal error"))
             return
-        # Not earlier: a client that has this response misses nothing that is published.
+        # Only now, because a client that has this response must get every later update.
         self._transport.write(self._codec.accept())
-        self._codec.started(self)
+        self._codec.response_sent(self)
         self._begin(identity)
         if self._eof:
-            # The client has left meanwhile.
+            # The client left while the stream was opened.
             self._transport.close()
 
-    def _turn_away(self, refusal: LimitError) -> None:
-        """Refuse the stream before it begins: a limit is reached, or the process drains."""
+    def _refuse_at_limit(self, refusal: LimitError) -> None:
+        """Refuse the stream with an HTTP response: a limit is reached, or the process drains."""
         self._context.metrics.refused(refusal.kind)
         event = "stream refused"
         self._context.limited.info(
-            event, key=(event, refusal.kind), reason=refusal.reason, **self._about
+            event, key=(event, refusal.kind), reason=refusal.reason, **self._log_fields
         )
         self._transport.write(self._codec.refuse(refusal))
         self.linger()
@@ -193,9 +193,9 @@ class Connection(asyncio.Protocol):
             self._context.metrics.refused("authentication")
         elif refusal.kind == TOO_MANY_CONTRACTS:
             self._context.metrics.refused("contracts")
-        self._ended(int(refusal.code), refusal.kind)
+        self._note_end(int(refusal.code), refusal.kind)
         self._transport.write(self._codec.refuse(refusal))
-        self._codec.started(self)
+        self._codec.response_sent(self)
         if self._codec.one_way:
             self.linger()
 
@@ -212,10 +212,10 @@ class Connection(asyncio.Protocol):
             context.hub.pause(subscriber)
             context.heartbeat.pause(self, now)
         self._subscription.send_first()
-        context.log.info("stream opened", **self._about)
+        context.log.info("stream opened", **self._log_fields)
 
     def keep(self, rest: bytes) -> None:
-        """Send the rest of a frame as soon as the kernel takes it."""
+        """Send the rest of a frame as soon as the socket is writable."""
         self._transport.write(rest)
 
     # The transport
@@ -225,15 +225,18 @@ class Connection(asyncio.Protocol):
         self._codec.receive(data, self)
 
     def eof_received(self) -> bool:
-        """The client has closed its half of the connection, which is how it leaves.
+        """Close the connection, because the client has closed its half.
 
-        A client that only listens may close it right after its request. It gets a response.
+        A client of events may close its half right after its request, and still gets a response.
+
+        Returns:
+            Whether to keep the connection open.
         """
         self._eof = True
         return self._codec.one_way and self._opening is not None
 
     def pause_writing(self) -> None:
-        """Pause the client in the hub: the transport takes no more data."""
+        """Pause the client in the hub, because the socket is not writable."""
         self._paused = True
         self._permit.wait(self._transport.get_write_buffer_size())
         if self._subscription.subscriber is not None:
@@ -243,7 +246,7 @@ class Connection(asyncio.Protocol):
             self._commands.pause()
 
     def resume_writing(self) -> None:
-        """Resume the client in the hub: the transport takes data again."""
+        """Resume the client in the hub, because the socket is writable again."""
         self._paused = False
         self._permit.wait(0)
         if self._subscription.subscriber is not None:
@@ -253,33 +256,33 @@ class Connection(asyncio.Protocol):
             self._commands.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Leave the hub; the connection is gone, whichever side ended it."""
+        """Leave the hub, because the connection has ended."""
         self._codec.close()
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
         if self._outcome is None and self._subscription.subscriber is not None:
             if exc is not None:
-                self._about["error"] = str(exc) or repr(exc)
+                self._log_fields["error"] = str(exc) or repr(exc)
             if exc is None and self._codec.one_way:
-                self._ended(CloseCode.NORMAL, "client left")
+                self._note_end(CloseCode.NORMAL, "client left")
             else:
-                self._ended(ABNORMAL, "connection lost")
+                self._note_end(ABNORMAL, "connection lost")
         self._leave()
         if self._closer is not None:
             self._closer.cancel()
             self._closer = None
         self._connections.discard(self)
 
-    # Events that the codec reads
+    # Calls of the codec, see `RunningStream`
 
     def send(self, data: bytes) -> None:
-        """Send bytes after all that was sent before."""
+        """Send bytes, after all bytes that were passed in before."""
         self._transport.write(data)
 
     def pong_received(self) -> None:
-        """Note that the client is still there."""
-        self._context.heartbeat.answered(self)
+        """Note that the client has sent a pong."""
+        self._context.heartbeat.pong_received(self)
 
     def message_received(self, message: bytes, *, binary: bool) -> None:
         """Queue a message of the client; see `CommandQueue.receive`."""
@@ -303,24 +306,24 @@ class Connection(asyncio.Protocol):
         self._transport.resume_reading()
 
     def read_slowly(self) -> None:
-        """Pause reading for a moment, because received data is discarded."""
+        """Pause reading briefly, because received data is discarded."""
         self._context.slow_reader.pause(self._transport)
 
-    # The end
+    # Closing
 
     def ping(self) -> None:
-        """Check that the client is still there."""
+        """Send a ping."""
         if self._codec.one_way:
             # The TCP user timeout ends a connection on which this is not acknowledged.
-            self._context.heartbeat.answered(self)
+            self._context.heartbeat.pong_received(self)
         self._transport.write(self._codec.ping())
 
     def end(self, refusal: RefusedError) -> None:
-        """End the stream, and tell the client the code and the reason of ``refusal``."""
+        """End the stream, and send the client the code and the reason of ``refusal``."""
         if self._outcome is None:
-            self._ended(int(refusal.code), refusal.kind)
-            if goodbye := self._codec.goodbye(refusal):
-                self._transport.write(goodbye)
+            self._note_end(int(refusal.code), refusal.kind)
+            if message := self._codec.end_message(refusal):
+                self._transport.write(message)
             if self._codec.one_way:
                 self.linger()
 
@@ -329,26 +332,29 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def take_usage(self) -> tuple[int, int | None]:
-        """Return the updates and bytes that the client was sent since the last call."""
+        """Return the number of updates and of bytes that were sent since the last call.
+
+        The number of bytes is None where the system does not count them.
+        """
         subscriber = self._subscription.subscriber
         messages = 0 if subscriber is None else subscriber.messages
         size = acknowledged_bytes(self.descriptor)
-        before, self._used = self._used, (messages, size or 0)
+        before, self._reported_usage = self._reported_usage, (messages, size or 0)
         return messages - before[0], None if size is None else size - before[1]
 
     def closed(self, code: int, reason: str) -> None:
-        """Note that the client or the codec has ended the stream, unless it had ended before."""
+        """Note that the client or the codec has ended the stream; a second call does nothing."""
         if self._outcome is None:
-            self._ended(code, reason)
+            self._note_end(code, reason)
 
     def shutdown(self) -> None:
-        """End the stream because the process stops; `Drain` has ended it before, if it had time."""
+        """End the stream, because the process stops and `Drain` had no time to end it."""
         if self._opening is not None:
             self._transport.abort()
         else:
             self.end(RefusedError("going away", code=CloseCode.GOING_AWAY))
 
-    def _ended(self, code: int, reason: str) -> None:
+    def _note_end(self, code: int, reason: str) -> None:
         self._outcome = (code, reason)
         self._leave()
         if not self._transport.is_closing():
@@ -356,10 +362,10 @@ class Connection(asyncio.Protocol):
         self._context.metrics.closed(code, reason)
         self._context.log.info(
             "stream closed",
-            **self._about,
+            **self._log_fields,
             code=code,
             reason=reason,
-            seconds=round(self._context.clock.monotonic() - self._opened, 3),
+            seconds=round(self._context.clock.monotonic() - self._opened_at, 3),
         )
 
     def _leave(self) -> None:
@@ -371,7 +377,7 @@ class Connection(asyncio.Protocol):
         self._permit.free()
 
     def linger(self, *, quiet: float = 0.0) -> None:
-        """Send nothing more, and discard what the client sends; see `LingeringClose`."""
+        """Send nothing more, and discard data from the client; see `LingeringClose`."""
         self._codec.close()
         self._permit.free()
         transport = self._transport

@@ -1,9 +1,9 @@
-"""The parts of the process that a stream uses."""
+"""The gateway context: the parts of the process that a stream uses."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -34,6 +34,7 @@ from ime_live.log_limiter import LogLimiter
 from ime_live.market import MICROSECONDS
 from ime_live.rate import Rate
 from ime_live.settings import GatewaySettings
+from ime_live.settings.limits import split_list
 
 EVENT_OVERLAP: Final = MICROSECONDS
 """Microseconds by which versions of different contracts may be out of order if several servers
@@ -44,25 +45,25 @@ assign them. Their clocks may differ by milliseconds, more on a badly kept machi
 class GatewayContext:
     """The parts of the process that streams use, made once per process.
 
-    `Gateway.reload` replaces those that come from settings.
+    `apply` replaces the parts that depend on settings.
 
     Attributes:
-        handshake: negotiates each handshake in turn.
-        message_rate: how many messages each client may send.
-        cors: which pages may read streams of events.
-        stream_origins: which pages may open streams.
+        handshake: negotiates the handshakes of all connections.
+        message_rate: the permitted rate of messages from each client.
+        cors: the pages that may read server-sent events.
+        stream_origins: the pages that may open streams.
         addresses: finds the addresses of clients.
-        limits: how many streams there may be.
-        request_memory: how much of incomplete requests there may be.
+        limits: limits the number of streams.
+        request_memory: limits the size of incomplete requests.
         work: requests and frames of all clients that wait for their turn.
-        slow_reader: reads what connections discard.
-        open_streams: those that there are, with their identities.
-        drain: whether the process is being taken out of service.
-        event_overlap: microseconds before a ``Last-Event-ID`` from which states are sent.
-        limited: logs failures that any client may cause again and again.
+        slow_reader: limits the rate at which discarded data is read.
+        open_streams: the open streams, with their identities.
+        drain: the drain of the process.
+        event_overlap: time before a ``Last-Event-ID`` from which states are sent [microseconds].
+        limited: logs failures that any client may cause repeatedly, at a limited rate.
         log: logs the beginning and the end of streams; bound once, not for each line.
-        clock: durations, and the expiry of tokens.
-        market_clock: timestamps; while a recording is played, its time.
+        clock: the machine's clock, for durations and the expiry of tokens.
+        market_clock: the clock of timestamps; that of a recording while it is played.
     """
 
     settings: GatewaySettings
@@ -80,10 +81,6 @@ class GatewayContext:
     metrics: Metrics
     loop: asyncio.AbstractEventLoop
     handshake: Negotiator
-    message_rate: Rate
-    cors: Cors
-    stream_origins: Origins
-    addresses: ClientAddresses
     limits: StreamLimits
     request_memory: RequestMemory
     work: WorkQueue
@@ -95,3 +92,22 @@ class GatewayContext:
     log: FilteringBoundLogger
     clock: Clock
     market_clock: Clock
+    message_rate: Rate = field(init=False)
+    cors: Cors = field(init=False)
+    stream_origins: Origins = field(init=False)
+    addresses: ClientAddresses = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the parts that the settings alone describe."""
+        self.apply(self.settings)
+
+    def apply(self, settings: GatewaySettings) -> None:
+        """Use these settings from now on; streams stay open."""
+        self.settings = settings
+        self.message_rate = Rate(settings.client_rate)
+        self.cors = Cors(settings.origins)
+        self.stream_origins = Origins(split_list(settings.stream_origins))
+        self.addresses = ClientAddresses.from_settings(settings)
+        self.limits.change(settings)
+        self.request_memory.limit = settings.max_waiting
+        self.live_selections.limit = settings.max_contracts

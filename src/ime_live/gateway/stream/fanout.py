@@ -1,21 +1,21 @@
 """Send the same bytes to many sockets: the fan-out of an update, for all groups in one call.
 
-`send` is a function in C (`_fanout.c`) where the package was installed with a compiler, and
-`send_in_python` elsewhere. Both do the same; C takes a sixth less CPU per message. With the
-environment's variable `NO_EXTENSIONS` nothing is built at the installation, or used later.
+`send` is a function in C (`_fanout.c`) if the package was installed with a compiler, else
+`send_in_python`. Both do the same; C takes a sixth less CPU per message. If the environment
+variable `NO_EXTENSIONS` is set, the C module is neither built at installation nor used.
 
-A batch is what to send and the sockets it goes to: a dictionary from each socket's owner to its
-file descriptor. What one socket gets may be a list of buffers, which C sends without joining them.
-No byte may reach a connection that has taken over a descriptor's number. One rule of the caller
-ensures it: **an entry leaves its dictionary before its socket is closed.** It is enough because of
-three facts:
+A batch is a dictionary of sockets and the data to send to each of them. The dictionary maps the
+owner of each socket to its file descriptor. The data may be a list of buffers, which C sends
+without joining them. No byte may reach another connection that has got the same descriptor. The
+caller ensures this by one rule: **remove an entry from its dictionary before its socket is
+closed.** The rule suffices for three reasons:
 
-- All this happens on the event loop's thread: adding, removing, closing and sending.
-- Nothing else runs on this thread during `send`, so what is in a dictionary when it begins is open
-  until it ends, and the dictionary cannot change meanwhile.
-- An owner keeps its socket's object alive, so no socket is closed by being forgotten.
+- Entries are added and removed, and sockets are closed and written to, on the event loop's thread.
+- Nothing else runs on this thread during `send`, so all sockets in a dictionary stay open, and the
+  dictionary cannot change.
+- An owner holds a reference to its socket object, so no socket is closed by the garbage collector.
 
-The transport must hold no data of its own for a socket in a batch, which would be overtaken.
+The transport of a socket in a batch must have an empty buffer, or its data would be overtaken.
 """
 
 from __future__ import annotations
@@ -31,29 +31,30 @@ Owner = TypeVar("Owner")
 Data = bytes | list[bytes]
 
 Batch = tuple[dict[Owner, int], Data]
-"""Descriptors of sockets by their owners, and what to send to each of them."""
+"""Owners of sockets with their descriptors, and the data to send to each of them."""
 
 Shortfall = tuple[Owner, Data, int, int]
-"""An owner whose socket took less than all: the data, how many bytes of it were taken, and an
-``errno``. It is 0 if the socket may take the rest later; else the connection is broken."""
+"""An owner whose socket accepted less than all bytes: the data, the number of accepted bytes, and
+an ``errno``. It is 0 if the socket may accept the rest later; else the connection is broken."""
 
 
 def send_in_python(batches: list[Batch[Owner]], /) -> tuple[Shortfall[Owner], ...]:
     """Send each batch's data to each of its sockets, without waiting.
 
     Args:
-        batches: sockets that do not block. A negative descriptor stands for a connection that
-            only its transport can write to, such as one with TLS: it takes nothing. An owner
-            is in one batch only, or what follows a shortfall would be sent before its rest.
+        batches: non-blocking sockets, with their data. A negative descriptor stands for a
+            connection that only its transport can write to, such as one with TLS: nothing is sent.
+            An owner must be in one batch only, or later data would be sent before the rest of a
+            shortfall.
 
     Returns:
-        Those that took less than all, in the order of the batches; almost always empty.
+        The sockets that did not accept all bytes, in the order of the batches; almost always empty.
 
     Raises:
         TypeError: the batches have other types. Nothing was sent.
     """
     _check(batches)
-    found: list[Shortfall[Owner]] = []
+    shortfalls: list[Shortfall[Owner]] = []
     for writers, data in batches:
         buffer = data if isinstance(data, bytes) else b"".join(data)
         size = len(buffer)
@@ -62,16 +63,16 @@ def send_in_python(batches: list[Batch[Owner]], /) -> tuple[Shortfall[Owner], ..
         for owner, descriptor in writers.copy().items():
             error = 0
             try:
-                taken = os.write(descriptor, buffer) if descriptor >= 0 else 0
+                sent = os.write(descriptor, buffer) if descriptor >= 0 else 0
             except BlockingIOError:
-                taken = 0
+                sent = 0
             except OSError as failure:
-                taken, error = 0, failure.errno or errno.EIO
-            except (TypeError, OverflowError):  # one entry's fault is its own
-                taken, error = 0, errno.EBADF
-            if taken != size or error:
-                found.append((owner, data, taken, error))
-    return tuple(found)
+                sent, error = 0, failure.errno or errno.EIO
+            except (TypeError, OverflowError):  # a wrong entry must not affect the others
+                sent, error = 0, errno.EBADF
+            if sent != size or error:
+                shortfalls.append((owner, data, sent, error))
+    return tuple(shortfalls)
 
 
 def _check(batches: list[Batch[Owner]]) -> None:
@@ -91,15 +92,15 @@ def _check(batches: list[Batch[Owner]]) -> None:
 
 NO_EXTENSIONS: Final = "IME_LIVE_NO_EXTENSIONS"
 
-# Of the extension: one that was built from another version would lose messages.
+# Version of the C module's interface. A module built from another version would lose messages.
 _INTERFACE: Final = 2
 
 send = send_in_python
 IMPLEMENTATION: Literal["c", "python"] = "python"
-"""Which one `send` is."""
+"""The language of `send`."""
 
 if not os.environ.get(NO_EXTENSIONS):
-    with suppress(ImportError):  # where it was not built
+    with suppress(ImportError):  # it was not built
         from ime_live.gateway.stream import _fanout
 
         if getattr(_fanout, "INTERFACE", None) == _INTERFACE:
@@ -107,8 +108,9 @@ if not os.environ.get(NO_EXTENSIONS):
             IMPLEMENTATION = "c"
         else:
             warnings.warn(
-                f"{_fanout.__file__} must be built from this version, but is another one's; "
-                "install the package again. Until then, Python sends.",
+                f"{_fanout.__file__} must be built from this version of ime-live, but was built "
+                "from another one; install the package again. Until then, the slower "
+                "implementation in Python is used.",
                 RuntimeWarning,
                 stacklevel=1,
             )

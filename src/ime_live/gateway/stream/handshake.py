@@ -39,10 +39,10 @@ _OFFER: Final = tuple(name.lower().encode() for name in _NEGOTIATED[1:])
 _MAX_AGREEMENTS: Final = 64
 
 _MAX_OFFER: Final = 256
-"""Characters of an offer that is kept. Those of browsers and libraries have 20 to 80."""
+"""Longest offer that is cached, in bytes. Those of browsers and libraries have 20 to 80."""
 
-# Offers of other subprotocols are not kept: they may be tokens.
-_KEPT: Final = (None, SUBPROTOCOL.encode())
+# Offers of other subprotocols are not cached, because they may be tokens.
+_CACHED_SUBPROTOCOLS: Final = (None, SUBPROTOCOL.encode())
 
 # RFC 6455, 4.1: 16 bytes in Base64.
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
@@ -55,9 +55,9 @@ class Handshake(NamedTuple):
 
     Attributes:
         accepted: whether the handshake is valid.
-        response: the complete one.
-        deflate: the negotiated compression, if any. All connections that agree on the same share
-            this object, so it must not be used to read frames.
+        response: the complete response.
+        deflate: the negotiated compression; None without one. Connections with equal parameters
+            share this object, so it must not be used to read frames.
     """
 
     accepted: bool
@@ -66,7 +66,7 @@ class Handshake(NamedTuple):
 
 
 class _Agreement(NamedTuple):
-    """The result of all handshakes with one offer: only the accepted key differs."""
+    """The result of all handshakes with one offer: the response before and after the key."""
 
     before: bytes
     after: bytes
@@ -77,9 +77,9 @@ class Negotiator:
     """Accepts or rejects the handshakes of a process.
 
     `ServerProtocol.accept` only reads the request and makes the response and the extensions, so
-    one object serves all connections in turn; making one for each took 8 µs more. It is asked once
-    per offer of extensions and subprotocols, because clients of one kind offer the same: another
-    handshake with that offer takes a tenth of the time.
+    all connections share one object; one object per connection took 8 µs more. It is called once
+    per offer of extensions and subprotocols, because clients of the same kind make the same offer.
+    The result is cached, so the next handshake with this offer takes a tenth of the time.
     """
 
     def __init__(self, *, compression: bool) -> None:
@@ -101,8 +101,8 @@ class Negotiator:
         if agreement is None or _KEY.fullmatch(key) is None:
             return self._negotiate(head, offer)
         accepted = accept_key(key.decode()).encode()
-        answer = b"%b%b%b" % (agreement.before, accepted, agreement.after)
-        return Handshake(True, answer, agreement.deflate)
+        response = b"%b%b%b" % (agreement.before, accepted, agreement.after)
+        return Handshake(True, response, agreement.deflate)
 
     def _negotiate(self, head: RequestHead, offer: _Offer) -> Handshake:
         # `is_handshake` has checked these two lists; their other elements do not matter.
@@ -116,20 +116,28 @@ class Negotiator:
             if headers.get("Sec-WebSocket-Version") != _VERSION:
                 response.headers["Sec-WebSocket-Version"] = _VERSION
             return Handshake(False, response.serialize())
-        # It is optional in this response (RFC 9110, 6.6.1), and would be wrong a second later.
+        # It is optional in this response (RFC 9110, 6.6.1), and would be wrong in the cache.
         del response.headers["Date"]
-        answer = response.serialize()
-        found = (each for each in self._server.extensions if isinstance(each, PerMessageDeflate))
-        deflate = next(found, None)
-        size = sum(len(each) for each in offer if each is not None)
-        bounded = len(self._agreements) < _MAX_AGREEMENTS and size <= _MAX_OFFER
-        if bounded and offer[-1] in _KEPT:
-            before, _, after = answer.partition(accept_key(headers["Sec-WebSocket-Key"]).encode())
+        serialized = response.serialize()
+        deflate = next(
+            (each for each in self._server.extensions if isinstance(each, PerMessageDeflate)), None
+        )
+        size = sum(len(field) for field in offer if field is not None)
+        has_room = len(self._agreements) < _MAX_AGREEMENTS and size <= _MAX_OFFER
+        if has_room and offer[-1] in _CACHED_SUBPROTOCOLS:
+            key = accept_key(headers["Sec-WebSocket-Key"]).encode()
+            before, _, after = serialized.partition(key)
             self._agreements[offer] = _Agreement(before, after, deflate)
-        return Handshake(True, answer, deflate)
+        return Handshake(True, serialized, deflate)
 
     def reject(self, status: int, text: str, fields: Mapping[str, str] | None = None) -> bytes:
-        """Return the response that refuses a handshake, with further header ``fields``."""
+        """Return the response that rejects a handshake.
+
+        Args:
+            status: HTTP status.
+            text: body of the response.
+            fields: additional header fields.
+        """
         response = self._server.reject(status, text)
         for name, value in (fields or {}).items():
             response.headers[name] = value
@@ -139,6 +147,6 @@ class Negotiator:
 def _select_subprotocol(
     protocol: ServerProtocol, offered: Sequence[Subprotocol]
 ) -> Subprotocol | None:
-    # The token travels as another subprotocol and must not be echoed.
+    # A client may send its token as another subprotocol, which must not be echoed.
     del protocol
     return SUBPROTOCOL if SUBPROTOCOL in offered else None

@@ -6,31 +6,35 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
+
+import structlog
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import AuthenticationError, RefusedError
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.limits.usage import Usage
 
-_LINES: Final = 500
-"""Log lines that are written at once; the queue of lines has room for 10,000."""
+log = structlog.get_logger()
 
-_PAUSE: Final = 0.05  # seconds; the queue is empty by then
+_LINES: Final = 500
+"""Log lines that are written without a pause; the queue of lines has room for 10,000."""
+
+_PAUSE: Final = 0.05  # seconds in which the queue of lines empties
 
 
 class OpenStream(Protocol):
     """Interface to an open stream."""
 
     def end(self, refusal: RefusedError, /) -> None:
-        """End it."""
+        """End the stream."""
 
     def take_usage(self) -> tuple[int, int | None]:
-        """Return the messages and bytes that it was sent since the last call."""
+        """Return the number of messages and of bytes that were sent since the last call."""
 
 
 class OpenStreams:
-    """All open streams. A stream is counted when it ends, and once a day; never per message."""
+    """All open streams. The usage of a stream is counted at its end and once per day."""
 
     def __init__(self) -> None:
         """Start without streams."""
@@ -38,7 +42,7 @@ class OpenStreams:
         self._usage = Usage()
 
     def add(self, stream: OpenStream, identity: Identity) -> None:
-        """Add a stream that has begun."""
+        """Add a stream at its beginning."""
         self._identities[stream] = identity
         self._usage.add(identity.subject, connections=1)
 
@@ -53,7 +57,7 @@ class OpenStreams:
         return len(self._identities)
 
     def end_oldest(self, count: int, refusal: RefusedError) -> None:
-        """End so many streams, the oldest first."""
+        """End a number of streams, the oldest first."""
         for stream in list(islice(self._identities, count)):
             stream.end(refusal)
 
@@ -65,7 +69,7 @@ class OpenStreams:
         """End the streams whose tokens are no longer accepted.
 
         Args:
-            check: raises AuthenticationError for an identity that is refused.
+            check: raises AuthenticationError for an identity that is no longer accepted.
         """
         for stream, identity in list(self._identities.items()):
             try:
@@ -73,30 +77,34 @@ class OpenStreams:
             except AuthenticationError as refusal:
                 stream.end(refusal)
 
-    async def report(self, log: Any, day: str) -> None:  # noqa: ANN401 - structlog types them so
-        """Log the usage of each subject since the last report, one line per subject."""
+    async def report(self, day: str) -> None:
+        """Log the usage since the last report, one line per subject.
+
+        Args:
+            day: the day of the report, in ISO 8601.
+        """
         for stream, identity in list(self._identities.items()):
             self._count(stream, identity)
-        for number, (subject, used) in enumerate(self._usage.take(), 1):
+        for number, (subject, usage) in enumerate(self._usage.take(), 1):
             log.info(
                 "usage",
                 subject=subject,
                 day=day,
-                connections=used.connections,
-                messages=used.messages,
-                bytes=used.bytes,
+                connections=usage.connections,
+                messages=usage.messages,
+                bytes=usage.bytes,
             )
             if number % _LINES == 0:
                 await asyncio.sleep(_PAUSE)
 
-    async def run(self, log: Any, zone: tzinfo, clock: Clock = SYSTEM_CLOCK) -> None:  # noqa: ANN401
-        """Report at each midnight of a time zone, until cancelled."""
+    async def run(self, zone: tzinfo, clock: Clock = SYSTEM_CLOCK) -> None:
+        """Log the usage at each midnight of a time zone, until cancelled."""
         day = datetime.fromtimestamp(clock.time(), zone).date()
         while True:
             midnight = datetime(day.year, day.month, day.day, tzinfo=zone) + timedelta(days=1)
-            # Never for long: the machine's clock may be set.
-            if (left := midnight.timestamp() - clock.time()) > 0:
-                await clock.sleep(min(left, 60.0))
+            # Not until midnight at once, because the machine's clock may be set.
+            if (remaining := midnight.timestamp() - clock.time()) > 0:
+                await clock.sleep(min(remaining, 60.0))
                 continue
-            await self.report(log, day.isoformat())
+            await self.report(day.isoformat())
             day = datetime.fromtimestamp(clock.time(), zone).date()

@@ -34,11 +34,11 @@ class SelectionChange(Struct, frozen=True):
     """The result of a command.
 
     Attributes:
-        selection: the contracts that are named now: contract id → how the client named it.
-        filters: the filters that the stream has now.
-        added: contract ids that are newly named.
-        removed: contract ids that are no longer named.
-        faults: what could not be done.
+        selection: the named contracts from now on: contract id → reference.
+        filters: the filters from now on.
+        added: ids of contracts that were added to ``selection``.
+        removed: ids of contracts that were removed from ``selection``.
+        faults: the parts of the command that could not be carried out.
     """
 
     selection: Mapping[str, ContractRef]
@@ -60,21 +60,21 @@ def change_selection(
 ) -> SelectionChange:
     """Return the result of a command, without subscribing or sending anything.
 
-    A fault of one contract does not keep others from being added or removed. A contract that is
-    there already keeps the name or id by which it was asked for first.
+    A fault of one contract does not affect the other contracts. A contract that is in the selection
+    already keeps the name or id by which it was requested first.
 
     Args:
         present: the present selection.
         request: the command.
         contracts: the known contracts.
-        may_see: whether the client's token covers a contract.
-        limit: number of contracts that a selection may name.
-        by: how the stream names the contracts of a filter without patterns.
+        may_see: returns whether the client's token covers a contract.
+        limit: maximum number of contracts that a selection may name.
+        by: how messages name the contracts of a filter without patterns.
         matching: ids of contracts that are in the stream because a filter matches them.
     """
     selection = present.named
     try:
-        named, given = _asked(request, contracts, by)
+        named, request_filters = _contracts_and_filters(request, contracts, by)
     except RefusedError as error:
         return _refused(present, error.reason)
     faults: list[ControlFault] = []
@@ -83,7 +83,7 @@ def change_selection(
         known = {(ref.by, ref.name): contract_id for contract_id, ref in selection.items()}
         for kind, name in named:
             try:
-                # Its name or id in the selection works even if the contract is gone meanwhile.
+                # A name in the selection is valid even if the contract was delisted meanwhile.
                 contract_id = known.get((kind, name)) or _find(kind, name, contracts).contract_id
             except RefusedError as error:
                 faults.append(ControlFault(name, error.reason))
@@ -91,9 +91,9 @@ def change_selection(
             if revised.pop(contract_id, None) is None and contract_id in matching:
                 text = f"a filter matches this contract, so only the filter can be removed: {name}"
                 faults.append(ControlFault(name, text))
-        filters = tuple(each for each in present.filters if each not in given)
-        gone = [i for i in selection if i not in revised]
-        return SelectionChange(revised, filters, (), gone, faults)
+        filters = tuple(each for each in present.filters if each not in request_filters)
+        removed = [i for i in selection if i not in revised]
+        return SelectionChange(revised, filters, (), removed, faults)
     for kind, name in named:
         try:
             contract = find(kind, name, contracts, may_see)
@@ -101,7 +101,7 @@ def change_selection(
             faults.append(ControlFault(name, error.reason))
         else:
             revised.setdefault(contract.contract_id, ContractRef.of(kind, name))
-    filters = tuple(dict.fromkeys((*present.filters, *given)))
+    filters = tuple(dict.fromkeys((*present.filters, *request_filters)))
     try:
         check_filters(filters)
         check_count(len(revised), limit)
@@ -118,7 +118,7 @@ def _refused(
     )
 
 
-def _asked(
+def _contracts_and_filters(
     request: ControlRequest, contracts: Contracts, by: By
 ) -> tuple[list[tuple[By, str]], list[ContractFilter]]:
     """Return the contracts that a command names, and its filters.
@@ -127,25 +127,28 @@ def _asked(
         RefusedError: a market does not exist, or an underlying is empty.
     """
     markets, underlyings = (
-        _texts("market", request.market),
-        _texts("underlying", request.underlying),
+        _as_list("market", request.market),
+        _as_list("underlying", request.underlying),
     )
     for market in markets:
         if market not in list(Market):
             raise RefusedError(f"no such market: {market}; there are {', '.join(Market)}")
     named: list[tuple[By, str]] = []
     filters: list[ContractFilter] = []
-    given = {
+    names_by_kind = {
         By.NAME: [name.strip() for name in request.contract_names],
         By.ID: [str(contract_id).strip() for contract_id in request.contract_ids],
     }
-    for kind, names in given.items():
-        left, chosen = split_names(kind, names, lambda k, name: is_known(k, name, contracts))
-        named += [(kind, name) for name in left]
-        if chosen is not None:
+    for kind, names in names_by_kind.items():
+        plain, patterns = split_names(kind, names, lambda k, name: is_known(k, name, contracts))
+        named += [(kind, name) for name in plain]
+        if patterns is not None:
             filters.append(
                 ContractFilter.of(
-                    kind.value, markets=markets, patterns=chosen.patterns, underlyings=underlyings
+                    kind.value,
+                    markets=markets,
+                    patterns=patterns.patterns,
+                    underlyings=underlyings,
                 )
             )
     if (markets or underlyings) and not filters:
@@ -154,8 +157,8 @@ def _asked(
     return named, filters
 
 
-def _texts(name: str, given: str | tuple[str, ...]) -> list[str]:
-    texts = [text.strip() for text in ((given,) if isinstance(given, str) else given)]
+def _as_list(name: str, value: str | tuple[str, ...]) -> list[str]:
+    texts = [text.strip() for text in ((value,) if isinstance(value, str) else value)]
     if "" in texts:
         raise RefusedError(f"{name} must not be empty, got an empty text")
     return texts
@@ -175,12 +178,12 @@ def answer(
 
     Args:
         selection: the contracts that are named at present.
-        faults: what could not be done.
-        request_id: id of the command, if it has one.
-        action: the command's action; None if it could not be read.
+        faults: the parts of the command that could not be carried out.
+        request_id: id of the command; None without one.
+        action: action of the command; None if it could not be read.
         filters: the filters of the stream.
-        matching: the contracts that they match.
-        change: the contracts that have joined and left, if this answers no command.
+        matching: the contracts that a filter matches.
+        change: added and removed contracts, for a message about listings.
     """
     named = names_of(selection.values())
     return _encode(
@@ -199,7 +202,7 @@ def answer(
 
 
 def names_of(refs: Iterable[ContractRef]) -> NamedContracts:
-    """Return contracts as messages name them, by name and by id."""
+    """Return the names and the ids of references, in the clients' spelling."""
     refs = tuple(refs)
     return NamedContracts(
         [ref.name for ref in refs if ref.by is By.NAME],
@@ -208,5 +211,5 @@ def names_of(refs: Iterable[ContractRef]) -> NamedContracts:
 
 
 def _find(by: By, name: str, contracts: Contracts) -> Contract:
-    # Unsubscribing needs no permission to see the contract.
+    # A client may unsubscribe from a contract that its token does not cover.
     return find(by, name, contracts, lambda _: True)

@@ -1,8 +1,8 @@
-"""Speak server-sent events (HTML Standard, 9.2): the response, keep-alives and the end.
+"""Codec of server-sent events (HTML Standard, 9.2): the response, keep-alives and the end.
 
-It answers a plain GET with the same messages as a WebSocket, each as an event whose id is the
-message's timestamp. The response has no length and ends with the connection. So an event has no
-bytes that belong to one connection, and its bytes are made once for all clients.
+The response to a plain GET has the same messages as a WebSocket, each in an event whose id is the
+message's timestamp. The response has no length and ends with the connection. So the bytes of an
+event are the same for all connections, and are made once.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from ime_live.gateway.stream.context import GatewayContext
 _encode = msgspec.json.Encoder().encode
 
 _END: Final = b"end"
-"""Name of the event that says why a stream ends; no message of a contract has it."""
+"""Name of the last event, which has the reason of the end. Events of contracts have no name."""
 
-# Milliseconds after which a browser reconnects: random, so that they do not all come at once.
+# Milliseconds after which a browser reconnects; random, so that browsers do not reconnect at once.
 _RETRY: Final = (1_000, 4_000)
 
 _HEAD: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
-    # Proxies such as nginx would hold events back until there are many.
+    # Proxies such as nginx would buffer events.
     "X-Accel-Buffering": "no",
 }
 
 
 class EventCodec:
-    """The protocol of one stream of server-sent events; a `Codec`."""
+    """Codec of one stream of server-sent events."""
 
     __slots__ = ("_context", "_fields", "_is_reader", "by")
 
@@ -55,18 +55,18 @@ class EventCodec:
         """Create the codec of a new stream.
 
         Args:
-            context: has its settings.
-            by: the endpoint of the request.
-            fields: header fields that every response of the process carries.
+            context: the gateway context, for settings.
+            by: whether the request names contracts by name or by id.
+            fields: header fields of every response of the process.
         """
         self._context = context
         self.by = by
         self._fields = fields
         self._is_reader = False
-        """Whether the client says that it reads events, as browsers do."""
+        """Whether the request accepts events, as that of a browser does."""
 
     def negotiate(self, head: RequestHead) -> bytes:
-        """Read the head of the request; none is rejected without a reason for the client."""
+        """Read the head of the request; no request is rejected here."""
         shared = self._context.cors.headers(head.fields.get(b"origin"))
         self._fields = [*self._fields, *shared]
         self._is_reader = "text/event-stream" in (head.field(b"accept") or "")
@@ -79,11 +79,11 @@ class EventCodec:
         zone = self._context.zone
         if last := head.field(b"last-event-id"):
             try:
-                # A browser has one id for all contracts. A state of another contract that it was
-                # not sent may be older by another server's clock, or have been on its way.
+                # A browser has one id for all contracts. A state of another contract that was not
+                # sent yet may have an older version, by another server's clock.
                 newer_than = max(0, read_since(last, zone) - self._context.event_overlap)
             except RefusedError:
-                # If it were refused, a browser would stop reconnecting, so it gets all states.
+                # After a refusal a browser would stop reconnecting, so all states are sent.
                 newer_than = 0
             request = msgspec.structs.replace(request, newer_than=newer_than)
         return request, find_token(head.field(b"authorization"), (), request.token)
@@ -94,17 +94,17 @@ class EventCodec:
         return wire.Format.EVENT
 
     def accept(self) -> bytes:
-        """Return the head of the response, and when to reconnect."""
+        """Return the head of the response, and the time after which to reconnect."""
         first = b"retry: %d\n" % random.randint(*_RETRY)  # noqa: S311 - spreads, keeps no secret
         return self._head(200, _HEAD.items()) + first
 
     def refuse(self, refusal: RefusedError) -> bytes:
-        """Return a response with a status and the reason."""
+        """Return the response to a request that is refused: an HTTP status, or an event."""
         limit = refusal if isinstance(refusal, LimitError) else None
         if self._is_reader and (limit is not None or status_of(refusal) >= 500):
             # A browser stops reconnecting at any status but 200; this refusal may be temporary.
             retry = b"" if limit is None else b"retry: %d\n" % math.ceil(limit.retry_after * 1000)
-            return self.accept() + retry + self.goodbye(refusal)
+            return self.accept() + retry + self.end_message(refusal)
         body = _encode({"detail": refusal.reason})
         fields = {
             "Content-Type": "application/json",
@@ -119,22 +119,22 @@ class EventCodec:
         lines += [f"{n.decode('latin-1')}: {v.decode('latin-1')}" for n, v in self._fields]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
-    def goodbye(self, refusal: RefusedError) -> bytes:
-        """Return the event that says why the stream ends."""
+    def end_message(self, refusal: RefusedError) -> bytes:
+        """Return the last event, with the reason of the end."""
         text = _encode({"code": int(refusal.code), "reason": refusal.reason})
         return wire.event(text, name=_END)
 
     def ping(self) -> bytes:
-        """Return a comment. No answer is expected."""
+        """Return a comment, which no client answers."""
         return wire.COMMENT
 
-    def started(self, stream: RunningStream) -> None:
-        """Do nothing: nothing is expected before the response."""
+    def response_sent(self, stream: RunningStream) -> None:
+        """Do nothing: no data was kept."""
 
     def receive(self, data: bytes, stream: RunningStream) -> None:
-        """Discard what the client sends: nothing is expected after its request."""
+        """Discard data from the client, which must send nothing after its request."""
         del data
         stream.read_slowly()
 
     def close(self) -> None:
-        """Do nothing: nothing is kept."""
+        """Do nothing: no data was kept."""

@@ -2,8 +2,8 @@
 
 A subscription checks the request and the token, acquires the contracts upstream, joins the hub
 and the status messages, carries out commands while the stream runs, and releases everything at
-the end. It works for any transport: the caller passes the hub's `TransportWriter`, and itself sends
-what belongs before and after the stream.
+the end. It works for any transport: the caller passes a `TransportWriter`, and itself sends the
+bytes before and after the messages.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ime_live.errors import RefusedError
 from ime_live.gateway.auth.identity import ANONYMOUS, Identity
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.contract_ref import By, ContractRef
-from ime_live.gateway.hub.subscribers import Subscriber
+from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.hub.transport import TransportWriter
 from ime_live.gateway.limits.stream_limits import Permit
 from ime_live.gateway.query.stream_query import (
@@ -33,7 +33,7 @@ from ime_live.gateway.stream.selection import SelectionChange, answer, change_se
 from ime_live.market import timestamp_of
 from ime_live.messages import Action, ControlFault, ControlRequest
 
-# Contract names that are logged per stream; a client may ask for a thousand.
+# Contract names that are logged per stream; a request may have a thousand.
 _LOGGED_CONTRACTS: Final = 10
 
 
@@ -45,9 +45,9 @@ class Subscription:
         "_context",
         "_current",
         "_identity",
+        "_initial",
         "_live",
-        "_next",
-        "_opening",
+        "_next_live",
         "_request",
         "subscriber",
     )
@@ -56,26 +56,27 @@ class Subscription:
         """Make a subscription without contracts."""
         self._context = context
         self._request: StreamRequest
-        """Its contracts are left out if they are many."""
+        """The request; without its contracts if they are many, which saves memory."""
         self._identity: Identity
-        self._opening: Mapping[str, ContractRef] = {}
-        """The selection until `begin`; from then on the hub's group of subscribers has it."""
+        self._initial: Mapping[str, ContractRef] = {}
+        """The selection until `begin`; from then on the subscriber group has it."""
         self._live: LiveSelection | None = None
         """The selection, if it has filters."""
-        self._next: LiveSelection | None = None
-        """The one that a command has opened, and that is not the selection yet."""
+        self._next_live: LiveSelection | None = None
+        """The selection that a command has opened and that does not apply yet."""
         self._added: Collection[str] = ()
-        """Contract ids that a command has acquired, and that are not in the selection yet."""
+        """Ids of contracts that a command has acquired and that are not in the selection yet."""
         self._current: Collection[str] = ()
+        """Ids of contracts that were current at the opening, for the first status message."""
         self.subscriber: Subscriber | None = None
-        """The hub's subscriber of this stream; None before `begin` and after `close`."""
+        """The subscriber of this stream; None before `begin` and after `close`."""
 
     @property
     def _selection(self) -> Mapping[str, ContractRef]:
-        """Contract id → how messages name it; all of them are acquired."""
+        """Contract id → reference, for all contracts that are acquired."""
         if self._live is not None:
             return self._live.contracts
-        return self._opening if self.subscriber is None else self.subscriber.group.selection
+        return self._initial if self.subscriber is None else self.subscriber.group.selection
 
     async def open(
         self,
@@ -87,10 +88,10 @@ class Subscription:
         """Check the request and the token, and acquire the contracts.
 
         Args:
-            request: what the client asks for.
-            token: the client's token, if any.
-            permit: takes the subject of the token.
-            note: takes fields for the stream's log lines, as soon as they are known.
+            request: the request for the stream.
+            token: the client's token; None without one.
+            permit: permit of the stream, which is claimed for the subject of the token.
+            note: called with fields for the stream's log lines, as soon as they are known.
 
         Returns:
             The identity in the token.
@@ -136,9 +137,9 @@ class Subscription:
         if selected.filters:
             note({"filters": len(selected.filters), "markets": request.markets})
             self._live = live = context.live_selections.open(selected, identity)
-            await context.live_selections.arrived(live)
+            await context.live_selections.wait_for_arrivals(live)
         else:
-            self._opening = selected.named
+            self._initial = selected.named
             await context.upstream.acquire(selected.named)
         selection = self._selection
         context.upstream.check_channels(selection)
@@ -149,20 +150,25 @@ class Subscription:
         return identity
 
     def begin(self, writer: TransportWriter, format_: wire.Format) -> Subscriber:
-        """Join the hub: changes are sent from now on. `send_first` sends the present states."""
+        """Join the hub, which sends changes from now on; `send_first` sends the present states.
+
+        Args:
+            writer: writes to the client's socket.
+            format_: format of the messages.
+        """
         hub = self._context.hub
         options = self._request.options
         if options.format is not format_:
             options = msgspec.structs.replace(options, format=format_)
         selection, live = self._selection, self._live
         self.subscriber = subscriber = hub.join(selection, writer, options, live)
-        self._opening = {}
+        self._initial = {}
         if live is not None and self._request.status:
             self._context.live_selections.watch(live, subscriber)
         return subscriber
 
     def send_first(self) -> None:
-        """Send the present states and the status message, if the client asked for them."""
+        """Send the present states and the first status message, if the request wants them."""
         context, request, subscriber = self._context, self._request, self.subscriber
         if subscriber is None:
             return
@@ -176,13 +182,11 @@ class Subscription:
     async def change(
         self, request: ControlRequest, writable: Callable[[], Awaitable[object]]
     ) -> None:
-        """Carry out a command of the client, and answer it.
-
-        Calls must not overlap.
+        """Carry out a command of the client, and answer it. Calls must not overlap.
 
         Args:
             request: the command.
-            writable: waits until the client takes data, so that the answer does not pile up.
+            writable: waits until the client's socket is writable, so that answers do not pile up.
         """
         context, live = self._context, self._live
         selected = (
@@ -203,14 +207,14 @@ class Subscription:
         try:
             await self._acquire(change)
             context.upstream.check_channels(
-                self._added if self._next is None else self._next.contracts
+                self._added if self._next_live is None else self._next_live.contracts
             )
         except RefusedError as error:
-            self._give_back()
+            self._release_added()
             self.reject(error.reason, request.id, request.action)
             return
-        after = self._next
-        selection = change.selection if after is None else after.contracts
+        next_live = self._next_live
+        selection = change.selection if next_live is None else next_live.contracts
         current: Collection[str] = ()
         if self._request.status:
             current = await context.status_loop.compare(selection)
@@ -218,61 +222,61 @@ class Subscription:
         subscriber = self.subscriber
         if subscriber is None:
             return  # the client has left meanwhile, and everything was released
-        # It may have changed meanwhile, if it has filters.
-        selection = change.selection if after is None else after.contracts
-        before = self._selection
+        # A live selection may have changed while this method waited.
+        selection = change.selection if next_live is None else next_live.contracts
+        previous = self._selection
         text = answer(
             change.selection,
             change.faults,
             request_id=request.id,
             action=request.action,
             filters=change.filters,
-            matching=() if after is None else after.matching,
+            matching=() if next_live is None else next_live.matching,
         )
         self._send(subscriber, text)
-        watched = context.status_messages.remove(subscriber)
-        context.hub.select(subscriber, selection, after)
+        wants_status = context.status_messages.remove(subscriber)
+        context.hub.select(subscriber, selection, next_live)
         if subscriber.has_left:
-            return  # its connection broke meanwhile; `close` releases what it has and has added
-        added = [contract_id for contract_id in selection if contract_id not in before]
-        self._replace(change, before)
+            return  # writing the answer failed; `close` releases all contracts
+        added = [contract_id for contract_id in selection if contract_id not in previous]
+        self._replace(change, previous)
         snapshot = request.snapshot
         if self._request.newer_than == 0 if snapshot is None else snapshot:
             context.hub.send_states(subscriber, 0, added)
-        if watched:
+        if wants_status:
             context.status_messages.add(subscriber, current=len(current) == len(selection))
 
     async def _acquire(self, change: SelectionChange) -> None:
-        """Acquire the contracts that a command adds, or all if the stream has or had filters.
+        """Acquire the added contracts of a change; all contracts if the stream has or had filters.
 
         Raises:
             RefusedError: more contracts match than a stream may have.
         """
         context = self._context
         if change.filters:
-            selected = StreamSelection(change.selection, change.filters)
-            self._next = context.live_selections.open(selected, self._identity)
-            await context.live_selections.arrived(self._next)
+            selection = StreamSelection(change.selection, change.filters)
+            self._next_live = context.live_selections.open(selection, self._identity)
+            await context.live_selections.wait_for_arrivals(self._next_live)
             return
         self._added = change.added if self._live is None else tuple(change.selection)
         if self._added:
             await context.upstream.acquire(self._added)
 
-    def _replace(self, change: SelectionChange, before: Mapping[str, ContractRef]) -> None:
-        """Make the contracts of `_acquire` the selection, and release the others.
+    def _replace(self, change: SelectionChange, previous: Mapping[str, ContractRef]) -> None:
+        """Apply a selection whose contracts are acquired, and release the previous one.
 
         Args:
-            change: the selection from now on.
-            before: the one until now.
+            change: the change to the new selection.
+            previous: the previous selection.
         """
         context, subscriber = self._context, self.subscriber
-        live, self._live, self._next = self._live, self._next, None
+        live, self._live, self._next_live = self._live, self._next_live, None
         if live is not None:
             if subscriber is not None:
                 context.live_selections.unwatch(live, subscriber)
             context.live_selections.close(live)
         else:
-            context.upstream.release(change.removed if self._live is None else list(before))
+            context.upstream.release(change.removed if self._live is None else list(previous))
         self._added = ()
         if self._live is not None and subscriber is not None and self._request.status:
             context.live_selections.watch(self._live, subscriber)
@@ -286,9 +290,9 @@ class Subscription:
                 registry = context.contract_cache.registry
                 context.diagnostics.explain_unknown(by, unknown, registry, may_see)
 
-    def _give_back(self) -> None:
+    def _release_added(self) -> None:
         added, self._added = self._added, ()
-        opened, self._next = self._next, None
+        opened, self._next_live = self._next_live, None
         self._context.upstream.release(added)
         if opened is not None:
             self._context.live_selections.close(opened)
@@ -296,7 +300,13 @@ class Subscription:
     def reject(
         self, error: str, request_id: str | int | None, action: Action | None = None
     ) -> None:
-        """Answer a command that could not be carried out at all."""
+        """Answer a command that could not be carried out.
+
+        Args:
+            error: text of the error.
+            request_id: id of the command; None without one.
+            action: action of the command; None if it could not be read.
+        """
         if self.subscriber is not None:
             fault, live = ControlFault(None, error), self._live
             text = answer(
@@ -322,10 +332,10 @@ class Subscription:
         """Leave the hub and release all contracts."""
         context, live = self._context, self._live
         acquired = self._added if live is not None else (*self._selection, *self._added)
-        opened = self._next
-        self._opening, self._added, self._live, self._next = {}, (), None, None
+        opened = self._next_live
+        self._initial, self._added, self._live, self._next_live = {}, (), None, None
         if self.subscriber is not None:
-            # First: the hub forgets a contract only when no client is left.
+            # Before the release: the state table closes only contracts without subscribers.
             context.hub.leave(self.subscriber)
             context.status_messages.remove(self.subscriber)
             if live is not None:

@@ -1,8 +1,8 @@
-"""Speak WebSocket: handshake, frames, pings and close.
+"""Codec of WebSocket connections: handshake, frames, pings and close.
 
-The sans-I/O classes of the `websockets` library implement the protocol. Most of what a client
-sends is pongs; its messages are commands. Frames are read one by one, a limited number per turn of
-the loop, and counted, so that a client that sends too much costs no more than others.
+The sans-I/O classes of the `websockets` library implement the protocol. Most frames from a client
+are pongs; its messages are commands. The number of frames that are read per turn of the event loop
+is limited, and so is the rate of messages: a client that sends too much must not harm others.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from ime_live.gateway.query.stream_query import EVENTS_ROOT, StreamRequest, endp
 from ime_live.gateway.stream.codec import ABNORMAL, RunningStream
 from ime_live.gateway.stream.context import GatewayContext
 
-# A client's answer to our empty ping: a masked frame without a payload.
+# A masked pong without a payload, the answer to our empty ping.
 _EMPTY_PONG: Final = b"\x8a\x80"
 _PONG_LENGTH: Final = 6
 
-# Frames that are read as one job of the work queue; they take some 0.3 ms.
+# Frames that are read in one job of the work queue, which takes about 0.3 ms.
 _FRAMES_PER_JOB: Final = 8
 
 
 class WebSocketCodec:
-    """The protocol of one WebSocket connection; a `Codec`."""
+    """Codec of one WebSocket connection."""
 
     __slots__ = (
         "_awaited_pongs",
@@ -57,32 +57,37 @@ class WebSocketCodec:
     log_fields: ClassVar[Mapping[str, object]] = {}
 
     def __init__(self, context: GatewayContext) -> None:
-        """Create the codec of a new connection; ``context`` has its settings and its loop."""
+        """Create the codec of a new connection.
+
+        Args:
+            context: the gateway context.
+        """
         self._context = context
         self.by: By
         self._deflate: PerMessageDeflate | None = None
         self._response = b""
         """Response to the handshake, until it is sent."""
         self._unread = bytearray()
-        """Bytes that have arrived and are not parsed yet."""
+        """Received bytes that are not parsed yet."""
         self._queued = False
-        """Whether they wait for their turn."""
+        """Whether these bytes wait in the work queue."""
         self._missing = 0
-        """Bytes still to come of the frame that is being parsed."""
+        """Number of missing bytes of the frame that is being parsed."""
         self._frames: Protocol | None = None
-        """Made when the client sends more than pongs: most never do, and it takes 3 kB."""
+        """Parser of frames. It takes 3 kB, and most clients send only pongs, so it is made when a
+        client sends something else."""
         self._fragments = b""
         """Received part of a fragmented message."""
         self._is_text = False
         self._awaited_pongs = 0
-        """Pings that the client has not answered; answers to them are not counted as messages."""
+        """Number of pings without an answer; their pongs do not count for the message rate."""
         self._message_due = 0.0
         """See `Rate.take`."""
 
-    # The beginning
+    # Opening
 
     def negotiate(self, head: RequestHead) -> bytes:
-        """Read the handshake. Returns a response if it is rejected, else nothing."""
+        """Read the handshake; return a response that rejects it, or empty bytes."""
         context = self._context
         root_path = context.settings.root_path
         by = endpoint_of(head.path, root_path)
@@ -102,7 +107,7 @@ class WebSocketCodec:
     def complete(
         self, request: StreamRequest, head: RequestHead
     ) -> tuple[StreamRequest, str | None]:
-        """Return the request and the token, which may be offered as a subprotocol."""
+        """Return the request, and the token, which may be in an offered subprotocol."""
         offered = head.items(b"sec-websocket-protocol")
         return request, find_token(head.field(b"authorization"), offered, request.token)
 
@@ -120,26 +125,27 @@ class WebSocketCodec:
         return response
 
     def refuse(self, refusal: RefusedError) -> bytes:
-        """Accept and close, because a client sees code and reason only on an accepted connection.
+        """Return an accepted handshake and a close frame, or an HTTP response for a limit.
 
-        A limit is a response with a status instead, which costs less and reaches proxies as well.
+        A browser can read a code and a reason only on an accepted connection. An HTTP response
+        costs less, and proxies can react to its status.
         """
         if isinstance(refusal, LimitError):
             self._response = b""
             return self._context.handshake.reject(
                 refusal.status, refusal.reason, headers_of(refusal)
             )
-        return self.accept() + self.goodbye(refusal)
+        return self.accept() + self.end_message(refusal)
 
-    def started(self, stream: RunningStream) -> None:
-        """Read frames that have arrived before the response, in the next turn of the loop."""
+    def response_sent(self, stream: RunningStream) -> None:
+        """Read the frames that arrived before the response, through the work queue."""
         if self._unread:
             self._read_in_turn(stream, later=True)
 
     # Frames from the client
 
     def receive(self, data: bytes, stream: RunningStream) -> None:
-        """Take received frames: pongs, pings, a close, or messages."""
+        """Handle received frames: pongs, pings, a close, or messages."""
         if (
             len(data) == _PONG_LENGTH
             and data.startswith(_EMPTY_PONG)
@@ -152,14 +158,14 @@ class WebSocketCodec:
             return
         self._unread += data
         if self._response:
-            # RFC 6455, 4.1: a client waits for the response to its handshake. Frames of a client
-            # that does not wait are read after the response is sent.
+            # RFC 6455, 4.1: a client must wait for the response to its handshake. If it does not,
+            # its frames are read after the response was sent.
             stream.pause_reading()
             return
         self._read_in_turn(stream)
 
     def _read_in_turn(self, stream: RunningStream, *, later: bool = False) -> None:
-        """Read frames when this client has its turn, mostly at once."""
+        """Read frames through the work queue, usually at once."""
         if self._queued:
             stream.pause_reading()
             return
@@ -172,7 +178,7 @@ class WebSocketCodec:
         stream.pause_reading()
 
     def _read_on(self, stream: RunningStream) -> None:
-        """Read some of the frames; the others are read after other clients had their turn."""
+        """Read a limited number of frames, and queue the rest behind the jobs of other clients."""
         if not self._queued:
             return  # closed meanwhile
         self._queued = False
@@ -183,7 +189,7 @@ class WebSocketCodec:
                 return
             frames = self._parser()
             frames.receive_data(part)
-            # A part holds at most one frame, and no other event.
+            # A part contains at most one frame, and no other event.
             allowed = all(self._take_frame(frame, stream) for frame in frames.events_received())
             if not allowed:
                 stream.end(RefusedError("too many messages"))
@@ -193,7 +199,7 @@ class WebSocketCodec:
         self._read_in_turn(stream, later=True)
 
     def _next_part(self) -> bytes:
-        """Return a frame, or the received part of it; empty if its size is not known yet."""
+        """Remove and return the next frame, or its received part; empty if its size is unknown."""
         size = self._missing or _size_of(self._unread)
         part = bytes(self._unread[:size])
         del self._unread[:size]
@@ -217,7 +223,7 @@ class WebSocketCodec:
         return not wait
 
     def _take_frame(self, frame: Event, stream: RunningStream) -> bool:
-        """Handle a frame; return False if it was one too many."""
+        """Handle a frame; return False if the client exceeds the message rate."""
         if not isinstance(frame, Frame) or frame.opcode is Opcode.CLOSE:
             return True
         if frame.opcode is Opcode.PONG:
@@ -257,18 +263,18 @@ class WebSocketCodec:
         if frames.state is not State.OPEN:
             stream.closed(*_outcome_of(frames))
         if ends:
-            # A client that sent a close frame has sent everything; one that was cut off has not.
+            # A client sends nothing after its close frame; without one, more data may follow.
             stream.linger(quiet=0.0 if frames.close_rcvd is not None else QUIET)
 
-    # The end
+    # Closing
 
     def ping(self) -> bytes:
         """Return a ping, and expect a pong."""
         self._awaited_pongs += 1
         return wire.PING
 
-    def goodbye(self, refusal: RefusedError) -> bytes:
-        """Return a close frame with the code and the reason; nothing if one was sent before."""
+    def end_message(self, refusal: RefusedError) -> bytes:
+        """Return a close frame with the code and the reason; empty if one was sent before."""
         frames = self._parser()
         if frames.state is State.OPEN:
             frames.send_close(refusal.code, refusal.reason)
@@ -296,7 +302,7 @@ def _size_of(frames: bytearray) -> int:
 
 
 def _outcome_of(frames: Protocol) -> tuple[int, str]:
-    # The client's own reason is free text, which must not become a label of a metric.
+    # The client's reason is free text, which must not become the label of a metric.
     if frames.close_rcvd is not None and frames.close_rcvd_then_sent:
         return int(frames.close_rcvd.code), "client left"
     sent = frames.close_sent

@@ -1,1 +1,1 @@
-"""Keep the gateway's states and contracts equal to those in the store."""
+"""Keep the states, contracts and revocations of the gateway equal to those in the store."""

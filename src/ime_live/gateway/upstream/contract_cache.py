@@ -1,8 +1,8 @@
 """Keep a current copy of the registry of contracts in the gateway.
 
-It is read when the process starts, again when the store announces that a contract has changed,
-and at least every few seconds. Neither a fault of the store nor an unreadable record makes the
-gateway forget a contract that it knows.
+The registry is read when the process starts, when the store announces that a contract has changed,
+and at intervals of a few seconds. The gateway keeps its copy of a contract if the store cannot be
+reached, or if the record of the contract cannot be read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import structlog
 
 from ime_live.contracts import Contract
 from ime_live.errors import CloseCode, ContractError, RefusedError, StoreError
-from ime_live.gateway.tasks import jittered, woken
+from ime_live.gateway.tasks import jittered, wait_for_event
 from ime_live.log_limiter import LogLimiter
 from ime_live.registry import Registry
 
@@ -32,23 +32,26 @@ class ContractStore(Protocol):
     async def registered(
         self, ids: Sequence[str] | None = None, /
     ) -> Mapping[str, Contract | ContractError]:
-        """Return those with these ids, or all, errors for unreadable ones; raises StoreError."""
+        """Return contracts by id, all without ``ids``; raises StoreError.
+
+        A contract that cannot be read is represented by an error.
+        """
 
 
 class ContractCache:
     """The registry of contracts, kept current by `run`."""
 
     def __init__(
-        self, store: ContractStore, interval: float, changed: Callable[[], None] = lambda: None
+        self, store: ContractStore, interval: float, on_change: Callable[[], None] = lambda: None
     ) -> None:
         """Make an empty cache.
 
         Args:
-            store: where the contracts are kept.
+            store: reads the contracts.
             interval: maximum time between two readings of all contracts [s].
-            changed: called when the registry has changed.
+            on_change: called when the registry has changed.
         """
-        self._on_change = changed
+        self._on_change = on_change
         self._store = store
         self._interval = interval
         self._registry: Registry | None = None
@@ -67,32 +70,32 @@ class ContractCache:
 
     @property
     def registry(self) -> Registry:
-        """The registry as it is now.
+        """The present registry.
 
         Raises:
-            RefusedError: 1013; it could not be read yet.
+            RefusedError: 1013; the registry could not be read yet.
         """
         if self._registry is None:
             raise RefusedError("contracts are not loaded yet", code=CloseCode.TRY_AGAIN_LATER)
         return self._registry
 
     def on_changed(self, ids: Sequence[str]) -> None:
-        """Read these contracts again: they were added, changed or removed."""
+        """Read some contracts again, because they were added, changed or removed."""
         self._changed.update(ids)
         self._wake.set()
 
     def on_connected(self) -> None:
-        """Read all contracts again: announcements may have been lost during the outage."""
+        """Read all contracts again, because announcements may have been lost during an outage."""
         self._read_all = True
         self._wake.set()
 
     async def run(self) -> None:
         """Keep the registry current, until cancelled."""
-        self._read_all = True  # an earlier run may have failed in the middle of reading
+        self._read_all = True  # an earlier run may have failed while it was reading
         while True:
-            good = await self._refresh()
-            wait = jittered(self._interval if good else _RETRY_DELAY)
-            if not await woken(self._wake, wait):
+            succeeded = await self._refresh()
+            wait = jittered(self._interval if succeeded else _RETRY_DELAY)
+            if not await wait_for_event(self._wake, wait):
                 self._read_all = True
             self._wake.clear()
 
@@ -101,7 +104,7 @@ class ContractCache:
         read_all, self._read_all = self._read_all, False
         try:
             if changed and self._registry is not None:
-                # Even when all are read next: only announced ids can empty the registry.
+                # Even if all are read next: only an announcement can remove the last contract.
                 await self._take_some(sorted(changed), self._registry)
             if read_all or self._registry is None:
                 await self._take_all()
@@ -114,26 +117,26 @@ class ContractCache:
         return True
 
     async def _take_all(self) -> None:
-        found = await self._store.registered()
-        if not found and len(self):
-            # A store that has just lost its data looks like this. A contract that was really
-            # removed was announced by its id, so the last one can still be removed.
+        stored = await self._store.registered()
+        if not stored and len(self):
+            # The store has probably lost its data. The removal of a contract is announced by its
+            # id, so the last contract can still be removed.
             event = "the store has no contracts; keeping the known contracts"
             self._limited.warning(event, key=event, known=len(self))
             return
         known = {contract.contract_id: contract for contract in self._registry or ()}
         contracts = [
-            each if isinstance(each, Contract) else known[contract_id]
-            for contract_id, each in found.items()
-            if isinstance(each, Contract) or contract_id in known
+            record if isinstance(record, Contract) else known[contract_id]
+            for contract_id, record in stored.items()
+            if isinstance(record, Contract) or contract_id in known
         ]
         conflicts: list[ContractError] = []
         self._take(Registry(contracts, conflicts=conflicts), conflicts)
 
     async def _take_some(self, ids: Sequence[str], registry: Registry) -> None:
-        found = await self._store.registered(ids)
-        changed = [each for each in found.values() if isinstance(each, Contract)]
-        removed = [contract_id for contract_id in ids if contract_id not in found]
+        stored = await self._store.registered(ids)
+        changed = [record for record in stored.values() if isinstance(record, Contract)]
+        removed = [contract_id for contract_id in ids if contract_id not in stored]
         conflicts: list[ContractError] = []
         self._take(registry.with_changes(changed, removed, conflicts=conflicts), conflicts)
 
@@ -144,6 +147,6 @@ class ContractCache:
         if self._registry is None:
             log.info("contracts loaded", contracts=len(registry))
         elif registry.has_same_contracts(self._registry):
-            return  # what was prepared from the present one stays valid
+            return  # data that was prepared from the present registry stays valid
         self._registry = registry
         self._on_change()

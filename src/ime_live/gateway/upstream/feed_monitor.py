@@ -1,10 +1,8 @@
-"""Watch the state of the feed, as read from Redis once a second.
+"""Monitor the state of the feed, which is read from Redis once a second.
 
-The monitor reads what the feed says about itself and whether a feed leads, and calls back when
-that changes.
-
-There need not be a feed: somebody who publishes with a program of their own has none, and then
-there is no state. That is not a fault.
+The monitor reads the status that the feed has written, and whether a feed is the leader. It calls
+back when the state changes. There may be no feed: other publishers write no status, and then there
+is no state.
 """
 
 from __future__ import annotations
@@ -25,12 +23,12 @@ from ime_live.store.lease import BARS, FEED, UNREADABLE
 
 log = structlog.get_logger()
 
-# The lease ends 3 s after its holder; one second more until every gateway knows is little.
+# Seconds between two readings. The lease ends 3 s after its holder, so a second more is little.
 INTERVAL: Final = 1.0
 
 NO_FEED: Final = "no feed is running"
 NO_BARS: Final = "no bar aggregator is running"
-# Without the address: clients read this.
+# Without the address, because clients see this text.
 CUT_OFF: Final = "Redis cannot be reached"
 
 
@@ -38,14 +36,11 @@ class LeaseReader(Protocol):
     """Reads the status that the leading feed has written."""
 
     async def read(self) -> tuple[FeedStatus | None, bool]:
-        """Return the last status, and whether a feed leads now; raises StoreError."""
+        """Return the last status, and whether a feed is the leader now; raises StoreError."""
 
 
 class FeedMonitor:
-    """Holds the feed's present state in `status`, and reports each change of it.
-
-    With the program `BARS` it does so for the program that keeps bars.
-    """
+    """Holds the present status of the feed, or of the bar aggregator, and reports changes."""
 
     def __init__(
         self,
@@ -53,55 +48,55 @@ class FeedMonitor:
         *,
         program: str = FEED,
         clock: Clock = SYSTEM_CLOCK,
-        changed: Callable[[], None] = lambda: None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """Start without a state.
 
         Args:
-            leader: reads the feed's status.
-            program: what leads: `FEED` or `BARS`.
+            leader: reads the status of the program.
+            program: the program: `FEED` or `BARS`.
             clock: the machine's clock.
-            changed: called when the state of the feed, or of one of its markets, has changed.
+            on_change: called when the state of the program, or of one of its markets, has changed.
         """
         self._leader = leader
         self._program = program
         self._clock = clock
-        self._changed = changed
+        self._on_change = on_change
         self.status: FeedStatus | None = None
-        """The feed as it is now; None if there never was one."""
+        """The present status; None if there never was one."""
         self.reached = True
-        """Whether Redis answered the last time; True before the first time."""
+        """Whether Redis answered the last reading; True before the first reading."""
         self.readable = False
-        """Whether the last look could tell what the feed has written, or that it has not."""
+        """Whether the last reading has returned a valid status, or no status."""
 
     @property
     def state(self) -> FeedState | None:
-        """The feed's state; None if there never was a feed."""
+        """The state in the present status; None if there never was one."""
         return None if self.status is None else self.status.state
 
     async def run(self) -> None:
         """Keep the status current, until cancelled."""
         while True:
-            await self.look()
+            await self.poll()
             await asyncio.sleep(jittered(INTERVAL))
 
-    async def look(self) -> None:
-        """Read the feed's status once."""
+    async def poll(self) -> None:
+        """Read the status once."""
         try:
-            written, led = await self._leader.read()
+            written, has_leader = await self._leader.read()
         except StoreError:
-            # The subscriber logs the outage; here it is one change of state, logged as such.
+            # `PubSub` logs the outage; here only the change of state is logged.
             self.reached = self.readable = False
             self._take(cut_off(self.status, self._clock.time_us()))
             return
         self.reached = True
         self.readable = written is None or written.error != UNREADABLE
         missing = NO_BARS if self._program == BARS else NO_FEED
-        self._take(written if led else without_leader(written, missing))
+        self._take(written if has_leader else without_leader(written, missing))
 
     def _take(self, status: FeedStatus | None) -> None:
-        before, self.status = self.status, status
-        if _gist(before) == _gist(status):
+        previous, self.status = self.status, status
+        if _essentials(previous) == _essentials(status):
             return
         if status is None:
             log.info(f"the status of the {self._program} has been deleted")
@@ -113,17 +108,18 @@ class FeedMonitor:
                 error=status.error,
                 markets={market.value: each.state.value for market, each in status.markets.items()},
             )
-        self._changed()
+        self._on_change()
 
 
 def without_leader(written: FeedStatus | None, missing: str = NO_FEED) -> FeedStatus | None:
-    """Return the status of a feed that wrote ``written`` and no longer leads.
+    """Return the status of a feed that is no longer the leader.
 
-    It is down since it wrote last: every gateway says the same, whenever it was started.
+    The feed is down since its last status. So all gateways report the same time, even those that
+    were started later.
 
     Args:
-        written: what it has written last; None if there never was one.
-        missing: the error of the status.
+        written: the last status that the feed has written; None without one.
+        missing: error of the returned status.
     """
     if written is None:
         return None
@@ -133,11 +129,11 @@ def without_leader(written: FeedStatus | None, missing: str = NO_FEED) -> FeedSt
 def cut_off(before: FeedStatus | None, now: int) -> FeedStatus:
     """Return the status while Redis cannot be reached.
 
-    It is down even if there is no feed: updates do not get here either way.
+    The state is down even without a feed, because no updates arrive.
 
     Args:
-        before: the status before.
-        now: microseconds since the epoch.
+        before: the previous status; None without one.
+        now: the present time [microseconds since the epoch].
     """
     if before is None:
         return FeedStatus(FeedState.DOWN, now, error=CUT_OFF)
@@ -159,8 +155,10 @@ def _down(status: FeedStatus, since: int, error: str) -> FeedStatus:
     )
 
 
-def _gist(status: FeedStatus | None) -> tuple[FeedState, int, Mapping[Market, FeedState]] | None:
-    # Clients get this change at once; the rest can wait for the next round.
+def _essentials(
+    status: FeedStatus | None,
+) -> tuple[FeedState, int, Mapping[Market, FeedState]] | None:
+    # Changes of these fields are sent to clients at once, others in the next round.
     if status is None:
         return None
     states = {market: each.state for market, each in status.markets.items()}

@@ -1,19 +1,21 @@
 """Compare the gateway's states with those in the store, and make them equal.
 
-A contract is current only if both states are equal, in version and data. If the store's state is
-newer, its message was lost or is still on its way. So the gateway waits until the messages that
-were published before have arrived, and takes the state if it is still newer: a client that keeps up
-misses no state of a lively contract. If the store's state is older, or differs at the same version,
-then the store has lost its latest data, or a publisher wrote to it that others do not know. If a
-publisher confirmed that state after the gateway took its own, the state is valid. It is then
-lifted: published again with a version above the gateway's, so that all gateways and their clients
-follow. Without that confirmation the contract is not current. So a state that was published without
-being stored is never replaced.
+A contract is current only if both states have the same version and data.
 
-A client may join with a newer state than both have. Either its contract was quiet and it has heard
-of others since, or the store has lost what the client was sent. The second is impossible if the
-state was confirmed since the store began its present history. If it was not, the contract is not
-current for this client until a publisher confirms it and it is sent again.
+- If the stored state is newer, its message was lost or is in flight. The gateway waits until the
+  messages that were published before have arrived. It takes the stored state if that is still
+  newer. So a fast client misses no state of an active contract.
+- If the stored state is older, or differs at the same version, the store has lost data, or
+  publishers have written different states. If a publisher has confirmed the stored state after the
+  gateway got its own, the stored state is valid. It is then lifted: published again with a version
+  above the gateway's, so that all gateways and their clients take it.
+- Without such a confirmation the contract is not current. So a state that was published without
+  being stored is never replaced.
+
+A client may join with a later timestamp than both states have. Either it is the timestamp of
+another contract, or the store has lost a state that was sent to the client. The store has lost
+nothing if the state was confirmed since the store began its present history. If it was not, the
+contract is not current for this client until a publisher confirms the state and it is sent again.
 """
 
 from __future__ import annotations
@@ -37,9 +39,9 @@ from ime_live.store.records import LastState, Lift, Lifted
 log = structlog.get_logger()
 
 MAX_AGE: Final = 1.0
-"""How long the result of a comparison, or its failure, is kept [s]."""
+"""Time for which the result of a comparison, or its failure, is valid [s]."""
 
-# Readings of a contract that gets messages while it is read; more would not help.
+# Maximum number of readings of a contract whose messages arrive while it is read.
 _TRIES: Final = 3
 
 
@@ -50,14 +52,17 @@ class StateStore(Protocol):
         """Return the state of each contract that has one; raises StoreError, IncompleteError."""
 
     async def in_present_history(self, histories: Mapping[str, bytes], /) -> Collection[str]:
-        """Return contracts confirmed since the store may have lost writes; raises StoreError."""
+        """Return the contracts that were confirmed since the store may have lost writes.
+
+        Raises StoreError.
+        """
 
     async def lift(self, lifts: Sequence[Lift], /) -> Sequence[Lifted | StoreError]:
         """Raise the versions of stored states above the gateway's; raises StoreError."""
 
 
 class _Stored(Struct, frozen=True):
-    # The store's record of a contract: a state, nothing, or one that cannot be read.
+    # The store's record of a contract: a state, no state, or a state that cannot be read.
     update: Update | None = None
     seen: bytes = b""
     history: bytes = b""
@@ -78,12 +83,12 @@ class _Difference(Struct, frozen=True):
     own: Present
 
     def lift(self, now: float) -> Lift:
-        age = int((now - self.own.taken) * MICROSECONDS)
+        age = int((now - self.own.arrived_at) * MICROSECONDS)
         return Lift(self.contract_id, self.stored.version, self.own.version, age)
 
 
 class Reconciler:
-    """Compares contracts with the store, on demand and at most once a second for `current`."""
+    """Compares contracts with the store on demand; `current` does so at most once a second."""
 
     def __init__(
         self,
@@ -93,13 +98,13 @@ class Reconciler:
         caught_up: Callable[[], Awaitable[object]],
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """Start without knowledge of the store.
+        """Start without results.
 
         Args:
-            states: the gateway's states.
-            store: the store's states.
+            states: the states of the gateway.
+            store: reads and lifts the states in the store.
             caught_up: waits until messages that were published before the call have arrived in
-                ``states``, or will not soon.
+                ``states``, for a limited time.
             clock: the clock of ``states``.
         """
         self._states = states
@@ -108,20 +113,20 @@ class Reconciler:
         self._monotonic = clock.monotonic
         self._limited = LogLimiter(log, clock=clock)
         self._comparisons: dict[str, tuple[float, bool]] = {}
-        """By contract: when it was compared, and whether it was current."""
+        """By contract id: when the contract was compared, and whether it was current."""
         self._unconfirmed: dict[str, tuple[int, bytes]] = {}
-        """Version and confirmation of stored states that are older than the gateway's own."""
+        """By contract id: version and confirmation of a stored state that cannot be lifted."""
         self._failure: tuple[float, str] | None = None
         self._comparing = asyncio.Lock()
 
     async def current(self, ids: Iterable[str]) -> set[str]:
-        """Return those contracts that were current within the last `MAX_AGE` seconds.
+        """Return the contracts that were current within the last `MAX_AGE` seconds.
 
         Raises:
-            StoreError: Redis does not answer, or did not less than `MAX_AGE` seconds ago.
+            StoreError: Redis does not answer, or did not answer within the last `MAX_AGE` seconds.
         """
         ids = list(ids)
-        # A caller that waits here finds most of the results that it needs afterwards.
+        # A caller that waits here can use the results of the caller before it.
         async with self._comparing:
             oldest = self._monotonic() - MAX_AGE
             due = [i for i in ids if not self._is_known(i, oldest)]
@@ -131,7 +136,7 @@ class Reconciler:
                 try:
                     await self.compare(due)
                 except IncompleteError:
-                    pass  # contracts left out are now known not to be current
+                    pass  # `compare` has noted that the missing contracts are not current
                 except StoreError as error:
                     self._failure = self._monotonic(), str(error)
                     raise
@@ -139,21 +144,23 @@ class Reconciler:
 
     def _is_known(self, contract_id: str, oldest: float) -> bool:
         """Return whether the last comparison of a contract is still valid."""
-        compared, current = self._comparisons.get(contract_id, (-math.inf, False))
-        if compared <= oldest:
+        compared_at, current = self._comparisons.get(contract_id, (-math.inf, False))
+        if compared_at <= oldest:
             return False
         own = self._states.present(contract_id)
         if own is not None and own.doubted and own.confirmed is None:
             return False
         # An update without a version may not be stored.
-        return not (current and own is not None and own.unversioned and own.taken > compared)
+        return not (
+            current and own is not None and own.unversioned and own.arrived_at > compared_at
+        )
 
     def doubt(self, contract_id: str) -> None:
-        """Note that the contract may no longer be current; `current` compares it again."""
+        """Note that a contract may no longer be current, so that `current` compares it again."""
         self._comparisons.pop(contract_id, None)
 
     def forget(self, contract_id: str) -> None:
-        """Drop the results about a contract that the gateway has closed."""
+        """Drop the results for a contract that is closed."""
         self._comparisons.pop(contract_id, None)
         self._unconfirmed.pop(contract_id, None)
 
@@ -162,28 +169,28 @@ class Reconciler:
 
         Raises:
             IncompleteError: the store does not return some of the contracts.
-            StoreError: it returns none.
+            StoreError: the store returns no contract.
         """
         failure: IncompleteError | None = None
         due: Collection[str] = list(ids)
         for _ in range(_TRIES):
-            begun = self._monotonic()
+            began_at = self._monotonic()
             try:
-                found = await self._store.states(due)
+                records = await self._store.states(due)
             except IncompleteError as error:
-                found, failure = error.found, error
+                records, failure = error.found, error
                 due = [i for i in due if i not in error.left]
                 for contract_id in error.left:
                     if self._states.present(contract_id) is not None:
-                        self._comparisons[contract_id] = begun, False
-            stored = {i: self._read(i, found.get(i)) for i in due}
+                        self._comparisons[contract_id] = began_at, False
+            stored = {i: self._read(i, records.get(i)) for i in due}
             if any(self._states.is_behind(i, each.update) for i, each in stored.items()):
                 await self._caught_up()
-            different, doubted = self._take(stored, begun)
-            await self._confirm({i: stored[i].history for i in doubted}, begun)
-            await self._lift([each for each in different if each.own.taken < begun])
-            # A message arrived while the store was asked, so its reply is too old for these.
-            due = [each.contract_id for each in different if each.own.taken >= begun]
+            different, doubted = self._apply(stored, began_at)
+            await self._confirm({i: stored[i].history for i in doubted}, began_at)
+            await self._lift([each for each in different if each.own.arrived_at < began_at])
+            # For these, a message arrived after the reading had begun, so they are read again.
+            due = [each.contract_id for each in different if each.own.arrived_at >= began_at]
             if not due:
                 break
         if failure is not None:
@@ -201,34 +208,34 @@ class Reconciler:
             )
             return _Stored(readable=False)
 
-    def _take(
-        self, stored: Mapping[str, _Stored], begun: float
+    def _apply(
+        self, stored: Mapping[str, _Stored], began_at: float
     ) -> tuple[list[_Difference], list[str]]:
         """Take newer states from the store, and note which contracts are current.
 
         Returns:
-            The contracts that differ, and the equal ones of which clients may have another state.
+            The contracts that differ, and equal contracts of which clients may have another state.
         """
         different, doubted = [], []
-        # Oldest first, so that clients get what they missed in the order in which it happened.
+        # Oldest first, so that clients get missed states in the order of their versions.
         for contract_id in sorted(stored, key=lambda i: stored[i].version):
             each = stored[contract_id]
             self._states.load(contract_id, each.update)
             current = each.readable and self._states.equals(contract_id, each.update)
             own = self._states.present(contract_id)
             if own is None:
-                self.forget(contract_id)  # no client wants it now
+                self.forget(contract_id)  # it was closed meanwhile
                 continue
-            self._comparisons[contract_id] = begun, current
+            self._comparisons[contract_id] = began_at, current
             if not current:
                 different.append(_Difference(contract_id, each, own))
             elif own.doubted:
                 doubted.append(contract_id)
             elif own.confirmed is not None:
-                self._states.confirm(contract_id, begun, confirmed=None)
+                self._states.confirm(contract_id, began_at, confirmed=None)
         return different, doubted
 
-    async def _confirm(self, histories: Mapping[str, bytes], begun: float) -> None:
+    async def _confirm(self, histories: Mapping[str, bytes], began_at: float) -> None:
         """Check whether equal states were confirmed since the store may have lost writes."""
         if not histories:
             return
@@ -239,10 +246,10 @@ class Reconciler:
             event = "cannot check whether the store has lost writes"
             self._limited.warning(event, key=event, error=str(error))
         for contract_id in histories:
-            self._states.confirm(contract_id, begun, confirmed=contract_id in confirmed)
+            self._states.confirm(contract_id, began_at, confirmed=contract_id in confirmed)
 
     async def _lift(self, different: Sequence[_Difference]) -> None:
-        """Lift stored states that were confirmed after the gateway took its own."""
+        """Lift stored states that were confirmed after the gateway got its own."""
         due = [
             each
             for each in different
@@ -251,29 +258,30 @@ class Reconciler:
         ]
         if not due:
             return
-        begun = self._monotonic()
+        began_at = self._monotonic()
         try:
-            answers = await self._store.lift([each.lift(begun) for each in due])
+            results = await self._store.lift([each.lift(began_at) for each in due])
         except StoreError as error:
-            answers = [error] * len(due)
-        ended = self._monotonic()
-        for each, answer in zip(due, answers, strict=True):
-            if isinstance(answer, StoreError):
+            results = [error] * len(due)
+        ended_at = self._monotonic()
+        for each, result in zip(due, results, strict=True):
+            if isinstance(result, StoreError):
                 self._limited.warning(
                     "version of a stored state cannot be raised",
                     key="lift refused",
                     contract_id=each.contract_id,
-                    error=str(answer),
+                    error=str(result),
                 )
-            elif answer.version:
-                self._follow(each, answer.version, ended)
-            elif answer.confirmed is not None and (
-                answer.confirmed < 0 or answer.confirmed >= (ended - each.own.taken) * MICROSECONDS
+            elif result.version:
+                self._apply_lift(each, result.version, ended_at)
+            elif result.confirmed is not None and (
+                result.confirmed < 0
+                or result.confirmed >= (ended_at - each.own.arrived_at) * MICROSECONDS
             ):
-                # Asking again is useless until a publisher confirms it again.
+                # Another try is useless until a publisher confirms the state again.
                 self._unconfirmed[each.contract_id] = each.stored.confirmation
 
-    def _follow(self, difference: _Difference, version: int, now: float) -> None:
+    def _apply_lift(self, difference: _Difference, version: int, now: float) -> None:
         contract_id, update = difference.contract_id, difference.stored.update
         if update is None:
             return
@@ -282,7 +290,7 @@ class Reconciler:
             key="lifted",
             contract_id=contract_id,
             stored=update.version,
-            ours=difference.own.version,
+            own=difference.own.version,
             version=version,
         )
         lifted = Update(version, update.payload)

@@ -1,7 +1,7 @@
 """Keep a current copy of the revocations in the gateway.
 
-They are read when the process starts, when the store announces a change, when the connection to it
-is made again, and every few seconds in case an announcement was lost.
+The revocations are read when the process starts, when the store announces a change, after each
+reconnection to the store, and every few seconds in case an announcement was lost.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import structlog
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import StoreError
 from ime_live.gateway.auth.revocations import Revocations
-from ime_live.gateway.tasks import jittered, woken
+from ime_live.gateway.tasks import jittered, wait_for_event
 from ime_live.log_limiter import LogLimiter
 from ime_live.store.revocation import Revocation
 
 log = structlog.get_logger()
 
 INTERVAL: Final = 5.0
-"""Longest time between two readings [s]."""
+"""Maximum time between two readings [s]."""
 
 _RETRY_DELAY: Final = 0.5  # seconds
 
@@ -31,14 +31,14 @@ class StoredRevocations(Protocol):
     """Reads and writes revocations."""
 
     async def read(self) -> Mapping[str, Revocation]:
-        """Return all by their keys; raises StoreError."""
+        """Return all revocations by their keys; raises StoreError."""
 
     async def revoke(self, revocations: Sequence[Revocation], /) -> None:
-        """Store some; raises StoreError."""
+        """Store revocations; raises StoreError."""
 
 
 class RevocationCache:
-    """Copies the stored revocations to `Revocations`; `run` does the work."""
+    """Copies the stored revocations to `Revocations`, which `run` keeps current."""
 
     def __init__(
         self,
@@ -51,10 +51,10 @@ class RevocationCache:
         """Create an empty cache.
 
         Args:
-            store: where the revocations are kept.
-            revocations: takes them.
-            clock: the machine's clock, by which they expire.
-            interval: longest time between two readings [s].
+            store: reads and stores revocations.
+            revocations: the revocations of the gateway.
+            clock: the machine's clock, by which revocations expire.
+            interval: maximum time between two readings [s].
         """
         self._store = store
         self._revocations = revocations
@@ -64,16 +64,16 @@ class RevocationCache:
         self._limited = LogLimiter(log)
 
     def on_changed(self) -> None:
-        """Read them again: some were added, or an announcement may have been lost."""
+        """Read the revocations again, because they have changed or an announcement may be lost."""
         self._wake.set()
 
     async def run(self) -> None:
         """Keep the revocations current, until cancelled."""
         while True:
             self._wake.clear()
-            good = await self._refresh()
-            wait = jittered(self._interval if good else _RETRY_DELAY)
-            await woken(self._wake, wait)
+            succeeded = await self._refresh()
+            wait = jittered(self._interval if succeeded else _RETRY_DELAY)
+            await wait_for_event(self._wake, wait)
 
     async def _refresh(self) -> bool:
         event = "revocations cannot be read"
@@ -81,7 +81,7 @@ class RevocationCache:
         try:
             missing = self._revocations.merge(await self._store.read(), self._clock.time())
         except StoreError as error:
-            # Those that are known stay. If there are none yet, no token is accepted.
+            # The present revocations are kept. Before the first reading, no token is accepted.
             self._limited.warning(event, key=event, error=str(error), known=known)
             return False
         self._limited.forget(event)

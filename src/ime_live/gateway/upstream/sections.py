@@ -1,4 +1,4 @@
-"""Check a stored last state, and split it into sections without encoding them again."""
+"""Check a stored last state, and split it into sections as they are stored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ime_live.market import SECTIONS, Payload
 from ime_live.market_json import check_size, payload_error
 
 Sections = Mapping[str, bytes]
-"""The sections of a last state: key in the payload → its JSON."""
+"""The sections of a last state: key in the payload → JSON."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_payload = msgspec.json.Decoder(Payload).decode
@@ -24,7 +24,7 @@ _decode_raw = msgspec.json.Decoder(
 
 
 def _strict(kind: type[Struct]) -> type[Struct]:
-    """Return a copy of the type ``kind`` that refuses unknown keys."""
+    """Return a copy of a type that refuses unknown keys, also in nested objects."""
     fields = [
         (
             each.name,
@@ -39,22 +39,22 @@ def _strict(kind: type[Struct]) -> type[Struct]:
 _check_strictly = msgspec.json.Decoder(_strict(Payload)).decode
 
 
-@lru_cache(maxsize=1_000)  # a state is asked for more often than it changes
+@lru_cache(maxsize=1_000)  # a state is requested more often than it changes
 def read_sections(data: bytes) -> Sections:
     """Check a stored payload, and return its sections as stored.
 
-    Undocumented keys are left out, as in the stream.
+    Undocumented keys are left out, as in streams.
 
     Raises:
-        PayloadError: it is too long, not JSON or not complete, or a field has the wrong type; the
-            text names the field.
+        PayloadError: the payload is too long, not JSON or not complete, or a field has a wrong
+            type. The text names the field.
     """
     check_size(len(data))
     try:
         try:
             _check_strictly(data)
         except msgspec.ValidationError:
-            # It has undocumented keys, or it is wrong.
+            # It has undocumented keys, or it is invalid.
             data = _encode(_decode_payload(data))
         raw = _decode_raw(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

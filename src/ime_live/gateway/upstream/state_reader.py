@@ -1,8 +1,8 @@
-"""Read last states of contracts, one round trip to Redis for all callers at a time.
+"""Read last states of contracts, in one round trip to Redis for all concurrent callers.
 
-A caller that comes while Redis is asked waits for the next round, which begins after that. So a
-state that was published before the call is never missed. If Redis does not return some contracts,
-only the callers that asked for these fail. Nothing is kept.
+A call during a round trip waits for the next one. So a state that was published before the call is
+never missed. If Redis does not return some contracts, only the callers that requested these fail.
+Nothing is cached.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 TIME_LIMIT: Final = 1.0
-"""Seconds to wait for Redis: a client that waits 1.5 s for its response must get one."""
+"""Timeout for Redis [s]. REST clients must get a response within 1.5 s."""
 
-_AWAY: Final = "last states cannot be read"
-_UNREADABLE: Final = "last state cannot be read"
+_STATES_UNREADABLE: Final = "last states cannot be read"
+_STATE_UNREADABLE: Final = "last state cannot be read"
 
-Found = Mapping[str, Sections | PayloadError]
-"""Contract id → sections of the last state, or an error if it cannot be read."""
+SectionsById = Mapping[str, Sections | PayloadError]
+"""Contract id → sections of the last state; an error for a state that cannot be read."""
 
 
 class StoredStates(Protocol):
@@ -47,24 +47,24 @@ class _Batch:
 
     def __init__(self) -> None:
         self.ids: dict[str, None] = {}
-        self.waiting: list[tuple[Collection[str], asyncio.Future[Found]]] = []
+        self.waiting: list[tuple[Collection[str], asyncio.Future[SectionsById]]] = []
 
-    def resolve(self, found: Found) -> None:
+    def resolve(self, sections: SectionsById) -> None:
         self.timer.cancel()
         for _, future in self.waiting:
             if not future.done():
-                future.set_result(found)
+                future.set_result(sections)
 
-    def fail(self, error: Exception, left: Collection[str] | None = None) -> None:
-        """Raise an error in waiting callers; if ``left`` is given, in those that want these."""
+    def fail(self, error: Exception, missing: Collection[str] | None = None) -> None:
+        """Raise an error in the callers that requested a missing contract; in all without any."""
         self.timer.cancel()
         for ids, future in self.waiting:
-            if not future.done() and (left is None or any(i in left for i in ids)):
+            if not future.done() and (missing is None or any(i in missing for i in ids)):
                 future.set_exception(error)
 
 
 class StateReader:
-    """Coalesces reads of last states. Needs a running event loop when it is used."""
+    """Coalesces concurrent reads of last states. Use it in a running event loop only."""
 
     def __init__(
         self,
@@ -73,22 +73,24 @@ class StateReader:
         clock: Clock = SYSTEM_CLOCK,
         time_limit: float = TIME_LIMIT,
     ) -> None:
-        """Make a reader with nothing to read.
+        """Make a reader.
 
         Args:
-            store: where last states are kept.
+            store: reads last states.
             clock: the machine's clock, which limits the rate of log lines.
-            time_limit: seconds to wait for the store.
+            time_limit: timeout for the store [s].
         """
         self._store = store
         self._time_limit = time_limit
         self._next: _Batch | None = None
-        self._under_way: _Batch | None = None
+        self._running: _Batch | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._limited = LogLimiter(log, clock=clock)
 
-    async def read(self, ids: Collection[str]) -> Found:
-        """Return the last states of those contracts that have one, perhaps with others.
+    async def read(self, ids: Collection[str]) -> SectionsById:
+        """Return the last states of contracts, perhaps with those of other contracts.
+
+        A contract without a last state is left out.
 
         Raises:
             StoreError: Redis cannot be reached, does not answer in time, or does not return one of
@@ -98,11 +100,11 @@ class StateReader:
         if self._next is None:
             self._next = _Batch()
             self._next.timer = loop.call_later(self._time_limit, self._give_up, self._next)
-            if self._under_way is None:
-                # Not at once: all callers in this turn of the loop share a batch.
+            if self._running is None:
+                # Not at once, so that all callers in this turn of the event loop share a batch.
                 loop.call_soon(self._begin)
         self._next.ids.update(dict.fromkeys(ids))
-        future: asyncio.Future[Found] = loop.create_future()
+        future: asyncio.Future[SectionsById] = loop.create_future()
         self._next.waiting.append((ids, future))
         return await future
 
@@ -113,60 +115,60 @@ class StateReader:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _begin(self) -> None:
-        if self._next is None or self._under_way is not None:
+        if self._next is None or self._running is not None:
             return
-        self._under_way, self._next = self._next, None
-        task = asyncio.create_task(self._run(self._under_way))
+        self._running, self._next = self._next, None
+        task = asyncio.create_task(self._run(self._running))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, batch: _Batch) -> None:
         try:
-            batch.resolve(self._checked(await self._store.states(batch.ids)))
-            self._limited.forget(_AWAY)  # so that the next outage is logged at once
+            batch.resolve(self._read_states(await self._store.states(batch.ids)))
+            self._limited.forget(_STATES_UNREADABLE)  # so that the next outage is logged at once
         except IncompleteError as error:
-            self._note(error)
+            self._log_failure(error)
             batch.fail(error, error.left)
-            batch.resolve(self._checked(error.found))
+            batch.resolve(self._read_states(error.found))
         except StoreError as error:
-            self._note(error)
+            self._log_failure(error)
             batch.fail(error)
-        except Exception as error:  # noqa: BLE001 - raised where each of those that wait is
+        except Exception as error:  # noqa: BLE001 - raised in all waiting callers
             batch.fail(error)
         finally:
             self._end(batch)
 
     def _give_up(self, batch: _Batch) -> None:
         error = StoreError(f"Redis did not answer within {self._time_limit:g} s")
-        self._note(error)
+        self._log_failure(error)
         batch.fail(error)
         if self._next is batch:
             self._next = None
-        # A connection that hangs must not delay callers that come when Redis is back: the batch
-        # under way ends with its timeout, and the next one does not wait for it.
+        # A connection that hangs must not delay later callers, so the next batch does not wait for
+        # the running one, which ends by its own timeout.
         self._end(batch)
 
     def _end(self, batch: _Batch) -> None:
-        if self._under_way is batch:
-            self._under_way = None
+        if self._running is batch:
+            self._running = None
             self._begin()
 
-    def _checked(self, states: Mapping[str, LastState | PayloadError]) -> Found:
-        found: dict[str, Sections | PayloadError] = {}
+    def _read_states(self, states: Mapping[str, LastState | PayloadError]) -> SectionsById:
+        sections: dict[str, Sections | PayloadError] = {}
         for contract_id, state in states.items():
             try:
                 if isinstance(state, PayloadError):
                     raise state
-                found[contract_id] = read_sections(state.data)
+                sections[contract_id] = read_sections(state.data)
             except PayloadError as error:
-                found[contract_id] = error
+                sections[contract_id] = error
                 self._limited.warning(
-                    _UNREADABLE,
-                    key=(_UNREADABLE, error.kind),
+                    _STATE_UNREADABLE,
+                    key=(_STATE_UNREADABLE, error.kind),
                     contract_id=contract_id,
                     error=str(error),
                 )
-        return found
+        return sections
 
-    def _note(self, error: StoreError) -> None:
-        self._limited.warning(_AWAY, key=_AWAY, error=str(error))
+    def _log_failure(self, error: StoreError) -> None:
+        self._limited.warning(_STATES_UNREADABLE, key=_STATES_UNREADABLE, error=str(error))

@@ -1,8 +1,8 @@
 """Send status messages in rounds, each after a comparison with the store.
 
-A round compares the contracts of all watching clients with the store, and first reads and sends
-what is newer there. So a client that holds what the message lists is current. Without watching
-clients, the store is not asked.
+A round compares the contracts of all clients with ``status=true`` with the store, and first sends
+states that are newer there. So a client is current if it has the states that the message lists.
+Without such clients, nothing is read from the store.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from ime_live.errors import StoreError
-from ime_live.gateway.tasks import TimeSlice, jittered, woken
+from ime_live.gateway.tasks import TimeSlice, jittered, wait_for_event
 from ime_live.gateway.upstream.feed_monitor import FeedMonitor
 from ime_live.gateway.upstream.reconciler import Reconciler
 from ime_live.gateway.upstream.status_messages import StatusMessages
@@ -22,14 +22,14 @@ from ime_live.log_limiter import LogLimiter
 
 log = structlog.get_logger()
 
-# A store that hangs does not keep clients from being accepted; their status message shows it.
-_COMPARE_TIMEOUT: Final = 2.0  # seconds
+# Seconds. A store that hangs must not prevent new streams; their status messages show the fault.
+_COMPARE_TIMEOUT: Final = 2.0
 
 _FAILED: Final = "contracts cannot be compared with the store"
 
 
 class StatusLoop:
-    """Sends a round of status messages at each change of the feed's state, and at intervals."""
+    """Sends status messages at each change of the feed's state, and at intervals."""
 
     def __init__(
         self, messages: StatusMessages, reconciler: Reconciler, feed: FeedMonitor, interval: float
@@ -37,9 +37,9 @@ class StatusLoop:
         """Make the loop; `run` starts it.
 
         Args:
-            messages: writes them to the clients that want them.
+            messages: sends the messages to the clients that want them.
             reconciler: compares contracts with the store.
-            feed: knows whether Redis was reached last.
+            feed: holds whether Redis was reached last.
             interval: maximum time between two rounds [s].
         """
         self._messages = messages
@@ -50,32 +50,33 @@ class StatusLoop:
         self._wake = asyncio.Event()
 
     def on_change(self) -> None:
-        """Start a round, because the feed's state has changed."""
+        """Start a round soon, because the feed's state has changed."""
         self._wake.set()
 
     async def run(self) -> None:
         """Start a round at each change and after each interval, until cancelled."""
         while True:
-            await woken(self._wake, jittered(self._interval))
+            await wait_for_event(self._wake, jittered(self._interval))
             self._wake.clear()
-            await self._go()
+            await self._send_round()
 
-    async def _go(self) -> None:
-        # A client that joins later gets its own message, and this round's if its group is in it.
+    async def _send_round(self) -> None:
+        # A client that joins meanwhile gets its first message from `StatusMessages.add`.
         groups = self._messages.groups
         if not groups:
             return
-        current = await self.compare({t.contract_id for a in groups for t in a.channels})
+        ids = {channel.contract_id for group in groups for channel in group.channels}
+        current = await self.compare(ids)
         time_slice = TimeSlice()
         for _ in self._messages.send(groups, current):
             await time_slice.yield_if_over()
 
     async def compare(self, ids: Collection[str]) -> Collection[str]:
-        """Compare contracts with the store, and read those that are newer there.
+        """Compare contracts with the store, and take states that are newer there.
 
         Returns:
-            Those that were equal there at most a second ago; none if the store does not answer in
-            time.
+            The contracts that were current at most a second ago; empty if the store does not
+            answer in time.
         """
         if not self._feed.reached:
             return ()

@@ -1,7 +1,7 @@
-"""Write the messages of clients that asked for the state of the feed (``status=true``).
+"""Send status messages to the clients that want them (``status=true``). No I/O.
 
-Each message goes through the hub, after the states that it lists. No I/O:
-`ime_live.gateway.upstream.status_loop` decides when to send, and compares with the store.
+The hub sends each message after the states that it lists.
+`ime_live.gateway.upstream.status_loop` compares with the store, and starts the rounds.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import msgspec
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.channel import Channel
 from ime_live.gateway.hub.hub import Hub
+from ime_live.gateway.hub.subscriber import Subscriber
 from ime_live.gateway.hub.subscriber_group import SubscriberGroup
-from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.market import timestamp_of
 from ime_live.status import FeedStatus
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 _encode = msgspec.json.Encoder().encode
 
 _STATUS: Final = "status"
-"""Key of these frames, see `Hub.send`."""
+"""Key of these frames; see `Hub.send`."""
 
 
 class StatusMessages:
-    """The watching clients, by group. All methods must be called on the hub's thread."""
+    """The clients that want status messages. All methods must be called on the hub's thread."""
 
     def __init__(
         self,
@@ -41,38 +41,38 @@ class StatusMessages:
         zone: tzinfo,
         clock: Clock,
         feed: Callable[[], FeedStatus | None],
-        sent: Callable[[], None],
+        on_sent: Callable[[], None],
     ) -> None:
         """Start without clients.
 
         Args:
             hub: the hub of the clients.
             zone: time zone of the timestamps.
-            clock: the machine's clock.
-            feed: returns the feed's present state, None if there never was a feed.
-            sent: called for each message that is written.
+            clock: the clock of timestamps.
+            feed: returns the present status of the feed; None if there never was a feed.
+            on_sent: called for each message that is written.
         """
         self._hub = hub
         self._zone = zone
         self._clock = clock
         self._feed = feed
-        self._sent = sent
+        self._on_sent = on_sent
         self._subscribers: dict[SubscriberGroup, dict[Subscriber, None]] = {}
         self._sending: SubscriberGroup | None = None
         self._shared: dict[bool, bytes] = {}
-        """Frames that the clients of this group share, by whether they say ``current``."""
+        """Frames that the clients of the group `_sending` share, by the value of ``current``."""
 
     @property
     def groups(self) -> Collection[SubscriberGroup]:
-        """The groups that have watching clients now."""
+        """The groups with clients that want status messages."""
         return list(self._subscribers)
 
     def add(self, subscriber: Subscriber, *, current: bool) -> None:
-        """Send a status message to a client that has just joined, and more in each round.
+        """Send a status message to a client that has just joined, and one in each round.
 
         Args:
-            subscriber: has got the states that it asked for, or gets them before this.
-            current: whether its contracts were compared with the store just now.
+            subscriber: the client; `Hub.send_states` must be called before, if it wants states.
+            current: whether all its contracts were current just now.
         """
         self._subscribers.setdefault(subscriber.group, {})[subscriber] = None
         current = current and not _may_have_another(
@@ -84,7 +84,7 @@ class StatusMessages:
         """Remove a client that leaves, or is about to change its selection.
 
         Returns:
-            Whether the client was watching.
+            Whether the client got status messages.
         """
         subscribers = self._subscribers.get(subscriber.group)
         if subscribers is None or subscriber not in subscribers:
@@ -95,14 +95,14 @@ class StatusMessages:
         return True
 
     def send(self, groups: Iterable[SubscriberGroup], current: Collection[str]) -> Iterator[None]:
-        """Send a status message to all watching clients.
+        """Send a status message to all clients of groups.
 
         Args:
-            groups: those that watched when the comparison began.
-            current: ids of the contracts whose states in the hub are those in the store, or newer.
+            groups: the value of `groups` when the comparison began.
+            current: ids of the contracts that are current.
 
         Yields:
-            After each group, so that other work gets its turn when there are many.
+            After each group, so that the event loop can run other work in between.
         """
         for group in groups:
             subscribers = list(self._subscribers.get(group, ()))
@@ -110,40 +110,41 @@ class StatusMessages:
             self._sending = group
             doubtful = _doubtful(group.channels)
             for subscriber in subscribers:
-                here = is_current and not _may_have_another(subscriber, doubtful)
-                self._hub.send(subscriber, partial(self._frame, subscriber, current=here), _STATUS)
-            # A frame that is made later, for a slow client, must describe that later time.
+                current_here = is_current and not _may_have_another(subscriber, doubtful)
+                make = partial(self._frame, subscriber, current=current_here)
+                self._hub.send(subscriber, make, _STATUS)
+            # For a slow client the frame is made later, and must not be shared.
             self._sending = None
             self._shared = {}
             yield
 
     def _frame(self, subscriber: Subscriber, *, current: bool) -> bytes:
-        self._sent()
-        others = subscriber.other_timestamps()
-        if others or subscriber.group is not self._sending:
-            return self._make(subscriber.group, others, current=current)
+        self._on_sent()
+        timestamps = subscriber.other_timestamps()
+        if timestamps or subscriber.group is not self._sending:
+            return self._make(subscriber.group, timestamps, current=current)
         if current not in self._shared:
             self._shared[current] = self._make(subscriber.group, {}, current=current)
         return self._shared[current]
 
     def _make(
-        self, group: SubscriberGroup, others: Mapping[Channel, bytes], *, current: bool
+        self, group: SubscriberGroup, timestamps: Mapping[Channel, bytes], *, current: bool
     ) -> bytes:
         contracts = (
             (
                 ref.name,
-                None if channel.state is None else others.get(channel, channel.state.timestamp),
+                None if channel.state is None else timestamps.get(channel, channel.state.timestamp),
             )
             for channel, ref in group.channels.items()
         )
         text = wire.status_message(
             timestamp_of(self._clock.time_us(), self._zone).encode(),
-            _encode(self._about_feed(current=current)),
+            _encode(self._feed_fields(current=current)),
             contracts,
         )
         return wire.framed(text, group.format)
 
-    def _about_feed(self, *, current: bool) -> dict[str, object]:
+    def _feed_fields(self, *, current: bool) -> dict[str, object]:
         status = self._feed()
         if status is None:
             return {
@@ -163,8 +164,10 @@ class StatusMessages:
 
 
 def _doubtful(channels: Iterable[Channel]) -> list[Channel]:
-    """Return the contracts for which a client may have a state that the store has lost."""
-    return [t for t in channels if t.claimed and (not t.confirmed or t.claimed_at == math.inf)]
+    """Return the contracts of which clients may have a state that the store has lost."""
+    return [
+        t for t in channels if t.claimed_version and (not t.confirmed or t.claimed_at == math.inf)
+    ]
 
 
 def _may_have_another(subscriber: Subscriber, doubtful: Iterable[Channel]) -> bool:
@@ -177,5 +180,5 @@ def _may_have_another(subscriber: Subscriber, doubtful: Iterable[Channel]) -> bo
 
 
 def optional_timestamp(moment: int | None, zone: tzinfo) -> str | None:
-    """Return the timestamp of a moment, None for None."""
+    """Return the timestamp of a version or a time [microseconds since the epoch]; None for None."""
     return None if moment is None else timestamp_of(moment, zone)

@@ -1,9 +1,9 @@
 """Upstream: supply the state table with exactly the contracts that clients want.
 
-The upstream subscribes to a contract's channel and reads its last state when the first client
-wants it, and unsubscribes when the last client leaves. It compares each contract with the store
-every few seconds, because a message may be lost and a store may go back. After any break of the
-connection it compares all contracts at once.
+When the first client wants a contract, the upstream subscribes to its channel and reads its last
+state. When the last client has left, it unsubscribes. It compares each contract with the store
+every few seconds, because a message may be lost, and the store may lose data. After each
+reconnection it compares all contracts at once.
 """
 
 from __future__ import annotations
@@ -24,26 +24,28 @@ from ime_live.errors import (
     StoreError,
 )
 from ime_live.gateway.hub.state_table import StateTable
-from ime_live.gateway.tasks import woken
+from ime_live.gateway.tasks import wait_for_event
 from ime_live.log_limiter import LogLimiter
 from ime_live.market import MICROSECONDS
 from ime_live.market_json import read_publication
 
 log = structlog.get_logger()
 
-# Seconds between two comparisons of some contracts, and until all of them were compared once.
-# Comparing 1,000 takes 22 ms of CPU here and 3 ms in Redis; a tenth of them takes 2 ms at a time.
+# All contracts are compared within a sweep, a part of them in each tick [s]. To compare 1,000 takes
+# 22 ms of CPU here and 3 ms in Redis, so a tenth of them takes about 2 ms per tick.
 _TICK: Final = 0.5
 _SWEEP: Final = 5.0
 
-# A store that hangs does not keep clients from being accepted; they get its states later.
-_ARRIVAL_TIMEOUT: Final = 2.0  # seconds
+# Seconds. A store that hangs must not prevent new streams; they get the states later.
+_ARRIVAL_TIMEOUT: Final = 2.0
 
-# Contracts whose stale messages are limited separately in the log.
+# Number of contracts whose stale messages are limited separately in the log.
 _STALE_CONTRACTS: Final = 100
 
-# A version that is smaller than the clock by this factor has another unit.
+# A version that is smaller than the present time by this factor has another unit.
 _OTHER_UNIT: Final = 500
+
+_UNREADABLE: Final = "last states cannot be read"
 
 
 class Channels(Protocol):
@@ -51,7 +53,7 @@ class Channels(Protocol):
 
     @property
     def connected(self) -> bool:
-        """Whether the store is connected and every requested channel is subscribed."""
+        """Whether the store is connected and all channels are subscribed."""
 
     @property
     def refusal(self) -> str | None:
@@ -62,26 +64,26 @@ class Channels(Protocol):
         """The store's errors by contract whose channel it refuses."""
 
     def subscribe(self, ids: Sequence[str], /) -> Awaitable[bool]:
-        """Subscribe; the result is True once the server has confirmed, False if it cannot."""
+        """Subscribe; the result is True after the confirmation, False if there will be none."""
 
     def unsubscribe(self, ids: Sequence[str], /) -> None:
-        """Unsubscribe."""
+        """Unsubscribe from the channels of contracts."""
 
 
 class Comparisons(Protocol):
     """Compares states with the store."""
 
     async def compare(self, ids: Iterable[str], /) -> None:
-        """Make the gateway's states of contracts equal to those in the store, as far as possible.
+        """Compare contracts with the store, and make their states equal where possible.
 
         Raises StoreError or IncompleteError.
         """
 
     def doubt(self, contract_id: str, /) -> None:
-        """Note that a contract may no longer be equal."""
+        """Note that the states of a contract may no longer be equal."""
 
     def forget(self, contract_id: str, /) -> None:
-        """Drop the results about a contract that is closed."""
+        """Drop the results for a contract that is closed."""
 
 
 class Upstream:
@@ -94,35 +96,37 @@ class Upstream:
         comparisons: Comparisons,
         *,
         clock: Clock = SYSTEM_CLOCK,
-        malformed: Callable[[], None],
-        received: Callable[[], None],
+        on_malformed: Callable[[], None],
+        on_received: Callable[[], None],
     ) -> None:
-        """Make an upstream that wants no contract.
+        """Make an upstream without contracts.
 
         Args:
-            states: gets the updates.
-            channels: receives them.
+            states: the state table, which gets the updates.
+            channels: subscribes to the channels of contracts.
             comparisons: compares with the last states in the store.
             clock: the machine's clock.
-            malformed: called for each message that is dropped because it cannot be read.
-            received: called for each message.
+            on_malformed: called for each message that is dropped because it cannot be read.
+            on_received: called for each message.
         """
         self._states = states
         self._channels = channels
         self._comparisons = comparisons
         self._clock = clock
-        self._malformed = malformed
-        self._received = received
+        self._on_malformed = on_malformed
+        self._on_received = on_received
         self._limited = LogLimiter(log, clock=clock)
         self._stale = LogLimiter(log, max_keys=_STALE_CONTRACTS, clock=clock)
         self._wanted: Counter[str] = Counter()
+        """Number of uses per contract id."""
         self._arriving: dict[str, asyncio.Task[None]] = {}
+        """Arrivals under way, by contract id."""
         self._tasks: set[asyncio.Task[None]] = set()
-        """All arrivals under way, including those of contracts that are no longer wanted."""
+        """All arrivals under way, including those of contracts that are released."""
         self._due: set[str] = set()
-        """Contracts to be compared at the next tick."""
+        """Ids of contracts to be compared at the next tick."""
         self._sweep: list[str] = []
-        """Contracts that are still to be compared in the present sweep."""
+        """Ids of contracts that are still to be compared in the present sweep."""
         self._wake = asyncio.Event()
 
     @property
@@ -131,9 +135,9 @@ class Upstream:
         return len(self._wanted)
 
     async def run(self) -> None:
-        """Compare the wanted contracts with the store, in turn and when due, until cancelled."""
+        """Compare all contracts with the store, in turn and when due, until cancelled."""
         while True:
-            if not await woken(self._wake, _TICK):
+            if not await wait_for_event(self._wake, _TICK):
                 self._due.update(self._next_of_sweep())
             self._wake.clear()
             if self._channels.connected:
@@ -142,10 +146,9 @@ class Upstream:
     def _next_of_sweep(self) -> Iterable[str]:
         if not self._sweep:
             self._sweep = list(self._wanted)
-        # At least one, so that the sweep of a few contracts is faster.
         count = max(1, round(len(self._wanted) * _TICK / _SWEEP))
-        self._sweep, some = self._sweep[count:], self._sweep[:count]
-        return some
+        self._sweep, batch = self._sweep[count:], self._sweep[:count]
+        return batch
 
     async def _compare_due(self) -> None:
         due, self._due = [i for i in self._due if i in self._wanted], set()
@@ -154,29 +157,29 @@ class Upstream:
         try:
             await self._comparisons.compare(due)
         except IncompleteError as error:
-            self._put_off(error.left, error)
+            self._postpone(error.left, error)
         except StoreError as error:
-            self._put_off(due, error)
+            self._postpone(due, error)
         else:
-            self._limited.forget("away")
+            self._limited.forget(_UNREADABLE)
 
-    def _put_off(self, ids: Iterable[str], error: StoreError) -> None:
+    def _postpone(self, ids: Iterable[str], error: StoreError) -> None:
         self._due.update(ids)
-        self._limited.warning("last states cannot be read", key="away", error=str(error))
+        self._limited.warning(_UNREADABLE, key=_UNREADABLE, error=str(error))
 
     async def acquire(self, ids: Iterable[str]) -> None:
-        """Want these contracts; each call is undone by one `release`.
+        """Acquire contracts; each call must be undone by one `release`.
 
-        Returns when their channels are subscribed and their last states known, so that the
-        caller misses nothing from then on. Returns earlier if the store cannot be reached or hangs.
+        This returns when the channels are subscribed and the last states are loaded, so that the
+        caller gets every later update. It returns earlier if the store cannot be reached or hangs.
         """
-        await self.arrived(self.want(ids))
+        await self.wait_for_arrivals(self.start_acquire(ids))
 
-    def want(self, ids: Iterable[str]) -> set[asyncio.Task[None]]:
-        """Want these contracts at once; each call is undone by one `release`.
+    def start_acquire(self, ids: Iterable[str]) -> set[asyncio.Task[None]]:
+        """Begin to acquire contracts; each call must be undone by one `release`.
 
         Returns:
-            Arrivals of contracts that are new, or whose arrival is under way; see `arrived`.
+            Tasks of the arrivals that are under way, for `wait_for_arrivals`.
         """
         ids = list(ids)
         self._wanted.update(ids)
@@ -191,8 +194,8 @@ class Upstream:
                 self._arriving[contract_id] = task
         return {self._arriving[i] for i in ids if i in self._arriving}
 
-    async def arrived(self, arrivals: Collection[asyncio.Task[None]]) -> None:
-        """Wait for the arrivals that `want` has returned, as `acquire` does."""
+    async def wait_for_arrivals(self, arrivals: Collection[asyncio.Task[None]]) -> None:
+        """Wait for the tasks that `start_acquire` has returned, like `acquire`."""
         if arrivals:
             await asyncio.wait(arrivals, timeout=_ARRIVAL_TIMEOUT)
 
@@ -210,8 +213,8 @@ class Upstream:
             raise RefusedError("market data cannot be streamed now", code=CloseCode.TRY_AGAIN_LATER)
 
     def release(self, ids: Iterable[str]) -> None:
-        """Undo one `acquire` of these contracts."""
-        gone = []
+        """Undo one `acquire` of contracts."""
+        unwanted = []
         for contract_id in ids:
             self._wanted[contract_id] -= 1
             if not self._wanted[contract_id]:
@@ -219,30 +222,30 @@ class Upstream:
                 self._arriving.pop(contract_id, None)
                 self._comparisons.forget(contract_id)
                 self._states.close(contract_id)
-                gone.append(contract_id)
-        if gone:
-            self._channels.unsubscribe(gone)
+                unwanted.append(contract_id)
+        if unwanted:
+            self._channels.unsubscribe(unwanted)
 
     async def _arrive(self, ids: Sequence[str]) -> None:
         task = asyncio.current_task()
         try:
-            # Nothing is read during an outage of the store; `on_connected` makes up for it.
+            # During an outage of the store nothing is read; `on_connected` does it afterwards.
             if await self._channels.subscribe(ids):
                 await self._comparisons.compare(ids)
         except StoreError as error:
-            self._put_off(ids, error)
+            self._postpone(ids, error)
         finally:
             for contract_id in ids:
                 if self._arriving.get(contract_id) is task:
                     del self._arriving[contract_id]
 
-    def on_message(self, contract_id: str, raw: bytes) -> None:
-        """Take a message that has arrived on a contract's channel."""
-        self._received()
+    def on_message(self, contract_id: str, message: bytes) -> None:
+        """Decode a message on a contract's channel, and pass it to the state table."""
+        self._on_received()
         try:
-            version, payload = read_publication(raw, self._clock.time_us())
+            version, payload = read_publication(message, self._clock.time_us())
         except PayloadError as error:
-            self._malformed()
+            self._on_malformed()
             self._limited.warning(
                 "malformed message dropped",
                 key=("malformed", error.kind),
@@ -268,7 +271,7 @@ class Upstream:
         )
 
     def on_connected(self) -> None:
-        """Compare all contracts: the store is connected and every wanted channel subscribed."""
+        """Compare all contracts soon, because the store is connected again."""
         self._due.update(self._wanted)
         self._wake.set()
 

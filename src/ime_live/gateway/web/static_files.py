@@ -1,4 +1,4 @@
-"""Static files: serve files of the package with types, entity tags and compression."""
+"""Serve static files of the package, with content types, entity tags and compression."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from starlette.routing import Route
 from ime_live.gateway.rest.responses import GZIP_ABOVE, matches, takes_gzip
 
 METHODS: Final = ("GET", "HEAD")
-"""Methods by which files can be read."""
+"""HTTP methods of the routes of files."""
 
 _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
@@ -30,18 +30,17 @@ _TYPES: Final = {
 
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
-    # A browser checks each file, and gets it only if it has changed: a page never mixes files of
-    # two versions.
+    # A browser revalidates each file before each use, so a page never mixes files of two versions.
     "Cache-Control": "no-cache",
     "Vary": "Accept-Encoding",
 }
 
-# A module script is fetched with CORS (Fetch, 3.2). The file is public and equal for all clients,
-# so every page may import it. Whether the page may use the calls is up to --cors-origins.
-_SHARED: Final = {"Access-Control-Allow-Origin": "*"}
+# A module script is fetched with CORS (Fetch, 3.2). The file is public and the same for all
+# clients, so every page may import it. --cors-origins decides which pages may use the REST calls.
+_ANY_ORIGIN: Final = {"Access-Control-Allow-Origin": "*"}
 
 PAGE_HEADERS: Final = {
-    # Trusted Types: the scripts make elements, never markup, and the browser enforces that.
+    # Trusted Types: the browser refuses scripts that assign markup; ours create elements.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -50,7 +49,7 @@ PAGE_HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-"""Headers of pages: the browser may fetch nothing from elsewhere, and run no script but theirs."""
+"""Headers of pages: the browser loads files and runs scripts from this server only."""
 
 PAGE: Final = "index.html"
 """Name of the file that is a page; the others are its scripts and styles."""
@@ -63,9 +62,9 @@ class StaticFile(Struct, frozen=True):
     """A file, prepared to be served.
 
     Attributes:
-        content: its bytes.
-        compressed: the same with gzip; None if that saves nothing.
-        headers: headers of each response, the entity tag among them.
+        content: the content.
+        compressed: the content compressed with gzip; None for a small file.
+        headers: headers of each response, including the entity tag.
     """
 
     content: bytes
@@ -73,9 +72,9 @@ class StaticFile(Struct, frozen=True):
     headers: dict[str, str]
 
     def response_to(self, request: Request) -> Response:
-        """Return the response to a request for the file: whole, compressed, or 304."""
-        given = request.headers.get("If-None-Match")
-        if given is not None and matches(given, self.headers["ETag"]):
+        """Return the response to a request for the file: plain, compressed, or 304."""
+        if_none_match = request.headers.get("If-None-Match")
+        if if_none_match is not None and matches(if_none_match, self.headers["ETag"]):
             return Response(status_code=304, headers=self.headers)
         if self.compressed is not None and takes_gzip(request.headers.get("Accept-Encoding")):
             return Response(self.compressed, headers=self.headers | {"Content-Encoding": "gzip"})
@@ -86,24 +85,25 @@ def read_files(package: str, folder: str, headers: dict[str, str]) -> dict[str, 
     """Read the files of a folder of a package: name → file.
 
     Args:
-        package: the package, as ``ime_live.gateway.web``.
-        folder: the folder in it. Files of other types than those of web pages are left out.
-        headers: headers of each response besides those of all files.
+        package: name of the package, such as ``ime_live.gateway.web``.
+        folder: path of the folder in the package. Files with other types than those of web pages
+            are left out.
+        headers: additional headers of each response.
     """
-    found = {}
-    for each in resources.files(package).joinpath(folder).iterdir():
-        kind = _TYPES.get(PurePath(each.name).suffix)
-        if kind is None:  # an editor's backup, or a file made by a file system
+    static_files = {}
+    for file in resources.files(package).joinpath(folder).iterdir():
+        content_type = _TYPES.get(PurePath(file.name).suffix)
+        if content_type is None:  # an editor's backup, or a file made by a file system
             continue
-        content = each.read_bytes()
+        content = file.read_bytes()
         compressed = zlib.compress(content, 9, 16 + zlib.MAX_WBITS)
-        # Weak, because it stands for both forms (RFC 9110, 8.8.3.3).
+        # Weak, because it is the same for the plain and the compressed form (RFC 9110, 8.8.3.3).
         tag = f'W/"{hashlib.sha256(content).hexdigest()[:16]}"'
-        made = {"Content-Type": kind, "ETag": tag} | _HEADERS | headers
-        found[each.name] = StaticFile(
-            content, compressed if len(content) > GZIP_ABOVE else None, made
+        all_headers = {"Content-Type": content_type, "ETag": tag} | _HEADERS | headers
+        static_files[file.name] = StaticFile(
+            content, compressed if len(content) > GZIP_ABOVE else None, all_headers
         )
-    return found
+    return static_files
 
 
 def files_route(prefix: str, files: Mapping[str, StaticFile]) -> Route:
@@ -120,13 +120,13 @@ def files_route(prefix: str, files: Mapping[str, StaticFile]) -> Route:
 
 def module_routes() -> list[Route]:
     """Make the routes of the browser module and its types."""
-    read = read_files("ime_live.gateway.web", "static", _SHARED)
+    static_files = read_files("ime_live.gateway.web", "static", _ANY_ORIGIN)
 
     def route_of(name: str) -> Route:
-        async def answer(request: Request) -> Response:
-            return read[name].response_to(request)
+        async def respond(request: Request) -> Response:
+            return static_files[name].response_to(request)
 
-        return Route(f"/{name}", answer, methods=METHODS)
+        return Route(f"/{name}", respond, methods=METHODS)
 
     return [route_of(_MODULE), route_of(_MODULE_TYPES)]
 
@@ -136,18 +136,18 @@ def page_routes() -> list[Route]:
 
     Links between them are relative, so the page works behind any prefix.
     """
-    read = read_files("ime_live.gateway.web", "static/page", PAGE_HEADERS)
+    static_files = read_files("ime_live.gateway.web", "static/page", PAGE_HEADERS)
 
     async def page(request: Request) -> Response:
         path = request.scope["raw_path"]
         if not path.endswith(b"/"):
-            # A prefix without a slash: relative links would lead beside it.
+            # Without the slash, the page's relative links would omit the last part of the prefix.
             return Response(
                 status_code=308, headers={"Location": f"{path.decode().rpartition('/')[2]}/"}
             )
-        return read[PAGE].response_to(request)
+        return static_files[PAGE].response_to(request)
 
     return [
         Route("/", page, methods=METHODS),
-        files_route("/page/", read),
+        files_route("/page/", static_files),
     ]

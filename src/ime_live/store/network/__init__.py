@@ -1,1 +1,1 @@
-"""Reach Redis or Valkey: its URL, its topology, connections and their faults."""
+"""Connect to Redis or Valkey: URL, topology, connections and their faults."""

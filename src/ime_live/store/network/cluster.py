@@ -1,6 +1,6 @@
-"""Cluster: clients for the primaries of a cluster, and the map of their slots.
+"""Redis Cluster: clients of the primaries, and the map of slots.
 
-Its errors are those of redis-py; `ime_live.store.network.connections` converts them.
+Errors are those of redis-py; `ime_live.store.network.connections` converts them.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ime_live.store.network.connection_pool import Pool
 from ime_live.store.network.topology import (
-    LOOK,
+    CHECK_INTERVAL,
     Address,
     Command,
     FailoverWatcher,
-    asked,
+    ask_in_task,
     first_answer,
     pipelined,
     text_of,
 )
 
-# Attempts of a command while the cluster moves a slot; the pause before the last one lets the move
-# of one slot end.
+# Attempts of a command while the cluster moves a slot. The move may end in the pause before the
+# last attempt.
 _TRIES: Final = 3
 _PAUSE: Final = 0.1  # seconds
 
 _SLOTS: Final = 16_384
 
-# Nodes asked at each look, enough to outvote one that is cut off from the others.
+# Nodes that are asked in each check, enough to outvote a node that is cut off from the others.
 _VOTES: Final = 5
 
 Map = tuple[tuple[int, int, Address], ...]
 """First slot, last slot and primary of each range, in order."""
 
-_AWAY: Final = (
+_AWAY_ERRORS: Final = (
     RedisConnectionError,
     RedisTimeoutError,
     ClusterDownError,
@@ -63,14 +63,20 @@ _AWAY: Final = (
 class Cluster:
     """A cluster: one client per primary, and a map from slots to primaries.
 
-    A command goes to the primary of its key, several of them to all primaries at once. redis-py's
-    own cluster client (6 to 8) closes connections that others use after an error in a pipeline.
+    Commands are sent to the primaries of their keys, to all primaries at once. The cluster client
+    of redis-py (6 to 8) is not used: after an error in a pipeline, it closes connections that other
+    tasks use.
     """
 
     one_clock = False
 
     def __init__(self, hosts: Sequence[Address], options: Mapping[str, Any]) -> None:
-        """Create a cluster from the addresses of some nodes and redis-py's options."""
+        """Create a topology without connecting.
+
+        Args:
+            hosts: addresses of some nodes.
+            options: redis-py's options of connections.
+        """
         self.addresses = hosts
         self.place = ",".join(map(text_of, hosts))
         self.failovers = 0
@@ -79,14 +85,14 @@ class Cluster:
         self._clients: dict[Address, Any] = {}
         self._replaced: list[Any] = []
         """Clients of former primaries."""
-        # Nodes to ask for the map, in this order.
+        # Nodes in the order in which they are asked for the map.
         self._nodes: list[Address] = random.sample(hosts, len(hosts))
         self._map: Map = ()
         self._slots: list[Address | None] = []
         """The primary of each slot, by the map."""
         self._stale = True
         self._reading = asyncio.Lock()
-        self._watcher = FailoverWatcher(self._look)
+        self._watcher = FailoverWatcher(self._check_failover)
 
     # -- Topology ---------------------------------------------------------------------------
 
@@ -95,16 +101,16 @@ class Cluster:
         await self._read_map()
 
     def make(self) -> Any:  # noqa: ANN401
-        """Return a connection to the next node; any will do, since a message goes to all."""
+        """Return a connection to the next node; each node gets all Pub/Sub messages."""
         node = self._nodes.pop(0)
         self._nodes.append(node)
         return self._client(node).connection_pool.make_connection()
 
     async def view(self, connection: Any) -> Any:  # noqa: ANN401
-        """Return the links by which the connection's node gets the messages of other nodes.
+        """Return the links by which the node of a connection gets the messages of other nodes.
 
-        A node forwards each published message to every other node over a link. Messages under way
-        when a link breaks are lost, and the only sign of it is a new link.
+        A node forwards each message to all other nodes over links. When a link breaks, messages in
+        flight are lost, and the only sign is a new link.
         """
         node = (connection.host, int(connection.port))
         replies = await pipelined(self._client(node), [("CLUSTER", "INFO"), ("CLUSTER", "LINKS")])
@@ -118,9 +124,9 @@ class Cluster:
         return {(f[b"node"], f[b"create-time"]) for f in fields if f[b"direction"] == b"from"}
 
     async def changed(self, connection: Any, view: Any) -> str:  # noqa: ANN401
-        """Return when messages of another node may have been lost, or the node hangs."""
+        """Wait until messages of another node may be lost, or the node hangs; return the reason."""
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(CHECK_INTERVAL)
             try:
                 if await self.view(connection) != view:
                     return "links between the cluster's nodes have changed"
@@ -133,7 +139,7 @@ class Cluster:
         for client in (*self._clients.values(), *self._replaced):
             await client.connection_pool.aclose()
 
-    # -- commands ---------------------------------------------------------------------------
+    # -- Commands ---------------------------------------------------------------------------
 
     async def ping(self) -> None:
         """See `RedisClient`."""
@@ -145,12 +151,12 @@ class Cluster:
         """See `RedisClient`."""
         replies = await self._everywhere(("SCRIPT LOAD", text))
         errors = [reply for reply in replies if isinstance(reply, Exception)]
-        # A script is useful on each primary that has loaded it.
+        # The commands of primaries that have loaded the script can be run.
         if len(errors) == len(replies):
             raise errors[0]
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
-        """See `RedisClient`; an unreachable node affects only the commands of its own keys."""
+        """See `RedisClient`; an unreachable node affects only the commands for its keys."""
         replies: list[Any] = [None] * len(commands)
         todo: Sequence[int] = range(len(commands))
         for tries in range(1, _TRIES + 1):
@@ -167,7 +173,7 @@ class Cluster:
             for ns, result in zip(groups.values(), results, strict=True):
                 for n, reply in zip(ns, result, strict=True):
                     replies[n] = reply
-            # A server that timed out is not asked again.
+            # Commands that timed out are not repeated.
             todo = [
                 n
                 for n in todo
@@ -180,22 +186,22 @@ class Cluster:
         return replies
 
     async def _send(self, node: Address, commands: Sequence[Command]) -> Sequence[Any]:
-        """Run commands at one node, and redirected ones at the node that it names."""
+        """Run commands on one node, and redirected commands on the node that it names."""
         try:
             replies = await pipelined(self._client(node), commands)
         except RedisError as error:
-            self._note(node, error)
+            self._note_error(node, error)
             return [error] * len(commands)
         for n, reply in enumerate(replies):
             if type(reply) is AskError:
-                there = (reply.host or node[0], int(reply.port))
+                target = (reply.host or node[0], int(reply.port))
                 try:
-                    asking = [("ASKING",), commands[n]]
-                    _, replies[n] = await pipelined(self._client(there), asking)
+                    redirected = [("ASKING",), commands[n]]
+                    _, replies[n] = await pipelined(self._client(target), redirected)
                 except RedisError as error:
                     replies[n] = error
             if is_away(replies[n]):
-                self._note(node, replies[n])
+                self._note_error(node, replies[n])
         return replies
 
     async def _everywhere(self, command: Command) -> list[Any]:
@@ -204,7 +210,7 @@ class Cluster:
         results = await asyncio.gather(*(self._send(node, [command]) for node in nodes))
         return [reply for [reply] in results]
 
-    # -- the map ----------------------------------------------------------------------------
+    # -- Map of slots -----------------------------------------------------------------------
 
     def _client(self, node: Address) -> Any:  # noqa: ANN401
         client = self._clients.get(node)
@@ -216,7 +222,7 @@ class Cluster:
 
     def abort_idle(self) -> None:
         """See `Topology`."""
-        # The network to one node is usually the network to the others.
+        # The nodes usually share a network.
         for client in self._clients.values():
             client.connection_pool.abort_idle()
 
@@ -227,11 +233,11 @@ class Cluster:
             raise ClusterDownError(f"no node serves the slot of {key!r}")
         return node
 
-    def _note(self, node: Address, error: Exception) -> None:
-        """Request a new map after an error of ``node``, first from the node that it names."""
+    def _note_error(self, node: Address, error: Exception) -> None:
+        """Request a new map after an error of a node, first from the node that the error names."""
         self._stale = True
         if isinstance(error, MovedError):
-            # Other nodes may not know of the move yet.
+            # First, because other nodes may not know of the move yet.
             self._nodes.insert(0, (error.host or node[0], int(error.port)))
         elif node in self._nodes:
             self._nodes.remove(node)
@@ -244,34 +250,36 @@ class Cluster:
                 return
             self._stale = False
             try:
-                self._take(*await first_answer(partial(self._ask, node) for node in self._nodes))
+                self._apply_map(
+                    *await first_answer(partial(self._ask, node) for node in self._nodes)
+                )
             except BaseException:
                 self._stale = True
                 raise
 
-    async def _look(self) -> None:
-        """Read the map without waiting for a failed command.
+    async def _check_failover(self) -> None:
+        """Read the map at intervals, even if no command fails.
 
-        A primary that is cut off from the others still accepts writes, and its own map says that
-        it may. So the map of the majority counts.
+        A primary that is cut off from the others still accepts writes, and its own map is out of
+        date. So the map of the majority is used.
         """
         nodes = random.sample(self._nodes, min(_VOTES, len(self._nodes)))
-        asking = [asked(partial(self._ask, node)) for node in nodes]
+        tasks = [ask_in_task(partial(self._ask, node)) for node in nodes]
         try:
-            done, _ = await asyncio.wait(asking, timeout=LOOK)
+            done, _ = await asyncio.wait(tasks, timeout=CHECK_INTERVAL)
         finally:
-            for task in asking:
+            for task in tasks:
                 task.cancel()
         answers = [task.result() for task in done if task.exception() is None]
         votes = Counter(slots for slots, _ in answers)
         for slots, nodes in answers:
             if votes[slots] * 2 > len(answers):
-                self._take(slots, nodes)
+                self._apply_map(slots, nodes)
                 return
 
     async def _ask(self, node: Address) -> tuple[Map, list[Address]]:
         """Return the map of one node, and all nodes in it."""
-        # Two words: for the command in one word, redis-py 6 to 8 parse the answer differently.
+        # Two words, because redis-py 6 to 8 parse the reply to the single word differently.
         ranges = await self._client(node).execute_command("CLUSTER", "SLOTS")
         if not ranges:
             raise RedisConnectionError("the node is not part of a cluster")
@@ -283,32 +291,32 @@ class Cluster:
             nodes |= dict.fromkeys(addresses)
         return tuple(sorted(slots)), list(nodes)
 
-    def _take(self, slots: Map, nodes: Sequence[Address]) -> None:
-        # A node that has failed, or was listened to last, stays last.
+    def _apply_map(self, slots: Map, nodes: Sequence[Address]) -> None:
+        # Nodes that have failed, or were used for Pub/Sub last, stay at the end.
         old = [node for node in self._nodes if node in nodes]
         new = [node for node in nodes if node not in old]
-        gone = [host for host in self._hosts if host not in nodes]
-        self._nodes = random.sample(new, len(new)) + list(dict.fromkeys(old)) + gone
+        missing = [host for host in self._hosts if host not in nodes]
+        self._nodes = random.sample(new, len(new)) + list(dict.fromkeys(old)) + missing
         if slots == self._map:
             return
-        before = {primary for _, _, primary in self._map}
+        old_primaries = {primary for _, _, primary in self._map}
         if self._map:
             self.failovers += 1
         self._map = slots
         self._slots = [None] * _SLOTS
         for first, last, primary in slots:
             self._slots[first : last + 1] = [primary] * (last + 1 - first)
-        for node in before.difference(primary for _, _, primary in slots):
-            # Commands that wait for an answer there are sent to the present primary.
+        for node in old_primaries.difference(primary for _, _, primary in slots):
+            # This breaks commands that wait for a reply, which are sent to the new primary.
             client = self._clients.pop(node, None)
             if client is not None:
-                client.connection_pool.abort("the node is a primary no more")
+                client.connection_pool.abort("the node is no longer a primary")
                 self._replaced.append(client)
 
 
 def is_away(reply: object) -> bool:
     """Return whether a reply means that the server is unreachable, or no longer the primary."""
-    return isinstance(reply, _AWAY)
+    return isinstance(reply, _AWAY_ERRORS)
 
 
 def _key_of(command: Command) -> bytes:
@@ -316,7 +324,12 @@ def _key_of(command: Command) -> bytes:
     return key if isinstance(key, bytes) else key.encode()
 
 
-def _address_of(server: Sequence[Any], asked: Address) -> Address:
-    """Return the address of a server in CLUSTER SLOTS; by default the host is that of the node."""
+def _address_of(server: Sequence[Any], node: Address) -> Address:
+    """Return the address of a server in a reply to CLUSTER SLOTS.
+
+    Args:
+        server: the entry of the server.
+        node: the node that has sent the reply, whose host is the default.
+    """
     host = server[0].decode() if server[0] else ""
-    return (host if host not in ("", "?") else asked[0]), int(server[1])
+    return (host if host not in ("", "?") else node[0]), int(server[1])

@@ -1,13 +1,12 @@
-"""Connection pool: redis-py's connections, made robust against every kind of break.
+"""Connection pool: connections of redis-py that recover from all kinds of breaks.
 
-redis-py checks a connection before it hands it out, but misses some broken ones. Under uvloop, 8.0
-and 8.1 hand out connections that were reset, and the RuntimeError of a closed transport is neither
-an error of redis-py nor retried. So each connection here is renewed before use if its transport is
-closed, and raises only errors of redis-py.
+redis-py checks a connection before it is used, but does not notice all broken ones. Under uvloop,
+8.0 and 8.1 return connections that were reset, and the RuntimeError of a closed transport is
+neither an error of redis-py nor retried. The connections here reconnect before use if their
+transport is closed, and raise only errors of redis-py.
 
-A half-open link is silent, and all connections over it are dead as soon as one command has timed
-out. So a timeout also breaks the idle connections: each of them would cost its next command the
-whole timeout again.
+If one command times out over a half-open link, all connections over it are broken. So a timeout
+also breaks the idle connections; otherwise the next command of each would time out, too.
 """
 
 from __future__ import annotations
@@ -26,22 +25,22 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-_PENDING: Final = NOT_ENOUGH_DATA
-"""What a parser of redis-py returns in place of a reply that has not been read."""
+_NO_REPLY: Final = NOT_ENOUGH_DATA
+"""Result of a parser of redis-py if no complete reply is buffered."""
 
 
 def retry_once() -> Retry:
-    """Return the policy of one more attempt, at once, for a connection that Redis has closed.
+    """Return the policy to retry a command once, at once, after a broken connection.
 
-    It is safe, because publishing the same state twice changes nothing.
+    This is safe, because to publish the same state twice changes nothing.
     """
     return Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
 
 
 class ReconnectMixin:
-    """Mixin for redis-py's connections: renew a broken one, and let others break it.
+    """Mixin for connections of redis-py, which reconnects broken ones, and can break them.
 
-    It needs three of their private names; `ime_live.store.pubsub` needs two.
+    It uses three private names of redis-py; `ime_live.store.pubsub` uses two.
     """
 
     _reader: asyncio.StreamReader | None
@@ -50,9 +49,9 @@ class ReconnectMixin:
     _limit: asyncio.Timeout | None = None
     """Timeout that ends an attempt to connect."""
     _aborted = False
-    """Whether `abort` has broken it since the attempt to connect began."""
-    closed_for: str | None = None
-    """Why it must not connect again; None if it may."""
+    """Whether `abort` was called since the attempt to connect began."""
+    close_reason: str | None = None
+    """Reason why the connection must not connect again; None if it may."""
     on_timeout: Callable[[], None] | None = None
     """Called when the server has timed out."""
     driver_info: Any
@@ -60,7 +59,7 @@ class ReconnectMixin:
     lib_version: Any
 
     async def connect(self) -> None:
-        """Connect, unless there is a connection that is not broken."""
+        """Connect, unless the present connection is not broken."""
         reader, writer = self._reader, self._writer
         if reader and writer and (reader.at_eof() or writer.transport.is_closing()):
             await self.disconnect(nowait=True)  # type: ignore[attr-defined]
@@ -68,34 +67,34 @@ class ReconnectMixin:
         try:
             await super().connect()  # type: ignore[misc]
         except RedisConnectionError:
-            # Broken on purpose, because another server leads. redis-py 6 does not retry.
+            # Broken by `abort` after a failover. redis-py 6 does not retry.
             if not self._aborted:
                 raise
             await super().connect()  # type: ignore[misc]
 
     async def _connect(self) -> None:
-        if self.closed_for is not None:
-            raise RedisConnectionError(self.closed_for)
-        # redis-py would tell its name by CLIENT SETINFO, which Redis 7.0 does not know. Its name is
-        # in the first of these, or (6 and 7) in the other two.
+        if self.close_reason is not None:
+            raise RedisConnectionError(self.close_reason)
+        # redis-py would send its name by CLIENT SETINFO, which Redis 7.0 does not support. The name
+        # is in the first attribute, in redis-py 6 and 7 in the other two.
         self.driver_info = self.lib_name = self.lib_version = None
         try:
             async with asyncio.timeout(None) as self._limit:
                 await super()._connect()  # type: ignore[misc]
         except TimeoutError:
             if self._limit is not None and self._limit.expired():
-                raise RedisConnectionError(self.closed_for or "broken while connecting") from None
+                raise RedisConnectionError(self.close_reason or "broken while connecting") from None
             raise
         finally:
             self._limit = None
 
-    def abort(self, closed_for: str | None = None) -> None:
+    def abort(self, close_reason: str | None = None) -> None:
         """Break the connection at once; waiting commands fail, and may be retried.
 
         Args:
-            closed_for: why it must not connect again; None if it may.
+            close_reason: reason why the connection must not connect again; None if it may.
         """
-        self.closed_for = closed_for or self.closed_for
+        self.close_reason = close_reason or self.close_reason
         self._aborted = True
         if self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time())
@@ -103,7 +102,7 @@ class ReconnectMixin:
             self._writer.transport.abort()
 
     def pack_command(self, *args: Any) -> list[bytes]:  # noqa: ANN401
-        """Encode a command in C, as only redis-py's blocking client does."""
+        """Encode a command in C, which redis-py does only in its blocking client."""
         name, *rest = args
         return [hiredis.pack_command((*name.split(), *rest))]
 
@@ -112,7 +111,7 @@ class ReconnectMixin:
         try:
             await super().send_packed_command(*args, **options)  # type: ignore[misc]
         except RedisTimeoutError:
-            self._timed_out()
+            self._on_timed_out()
             raise
         except (RedisError, OSError):
             raise
@@ -122,19 +121,19 @@ class ReconnectMixin:
     async def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
         """Read a reply; a READONLY error of a replica breaks the connection."""
         try:
-            # Most replies of a pipeline come together. One that has come needs no time limit, which
+            # Most replies of a pipeline arrive together. A buffered reply needs no timeout, which
             # takes most of the 20 µs of redis-py.
-            reply = _PENDING if args or options else self._received()
-            if reply is _PENDING:
+            reply = _NO_REPLY if args or options else self._buffered_reply()
+            if reply is _NO_REPLY:
                 reply = await super().read_response(*args, **options)  # type: ignore[misc]
         except ResponseError as error:
-            # Redis 6 reports it within the text of the script's error.
+            # Redis 6 reports READONLY within the error of a script.
             if not isinstance(error, ReadOnlyError) and "READONLY" not in str(error):
                 raise
             await self.disconnect()  # type: ignore[attr-defined]
             raise RedisConnectionError("the server is a replica that cannot be written") from None
         except RedisTimeoutError:
-            self._timed_out()
+            self._on_timed_out()
             raise
         except (RedisError, OSError):
             await self.disconnect(nowait=True)  # type: ignore[attr-defined]
@@ -144,27 +143,27 @@ class ReconnectMixin:
         else:
             return reply
 
-    def _received(self) -> Any:  # noqa: ANN401 - as above
-        """Return the next reply if the whole of it has been read, else `_PENDING`.
+    def _buffered_reply(self) -> Any:  # noqa: ANN401 - as above
+        """Return the next reply if it is completely buffered, else `_NO_REPLY`.
 
         Raises:
-            RedisError: it is an error.
+            RedisError: the reply is an error.
         """
         reader = self._parser._reader
         if self._reader is None or not isinstance(reader, hiredis.Reader):
-            return _PENDING
+            return _NO_REPLY
         reply = reader.gets()
         if isinstance(reply, Exception):
             raise reply
         return reply
 
-    def _timed_out(self) -> None:
+    def _on_timed_out(self) -> None:
         if self.on_timeout is not None:
             self.on_timeout()
 
 
 def _broken_by(error: Exception) -> RedisConnectionError:
-    # redis-py has closed the connection before it passes such an error on.
+    # redis-py has closed the connection before it raises such an error.
     return RedisConnectionError(f"the connection is broken ({type(error).__name__})")
 
 
@@ -177,14 +176,14 @@ class TlsConnection(ReconnectMixin, SSLConnection):
 
 
 class UnixConnection(ReconnectMixin, UnixDomainSocketConnection):
-    """A connection over a socket of this machine."""
+    """A connection over a Unix socket."""
 
 
-_OURS = {SSLConnection: TlsConnection, UnixDomainSocketConnection: UnixConnection}
+_ROBUST_CLASSES = {SSLConnection: TlsConnection, UnixDomainSocketConnection: UnixConnection}
 
 
 class Pool(BlockingConnectionPool):
-    """Connections to one server; a command waits if none is free."""
+    """Connections to one server; a command waits if all are in use."""
 
     def __init__(
         self,
@@ -193,24 +192,24 @@ class Pool(BlockingConnectionPool):
         on_timeout: Callable[[], None] | None = None,
         **options: Any,  # noqa: ANN401
     ) -> None:
-        """Create a pool; redis-py's connection classes are replaced by those above.
+        """Create a pool; connection classes of redis-py are replaced by those of this module.
 
         Args:
             connection_class: a connection class of redis-py or of this module.
-            on_timeout: called when a command times out; None calls `abort_idle`.
-            options: redis-py's options of each connection.
+            on_timeout: called when a command times out; None for `abort_idle`.
+            options: redis-py's options of connections.
         """
-        ours = _OURS.get(connection_class, TcpConnection)
+        robust_class = _ROBUST_CLASSES.get(connection_class, TcpConnection)
         if issubclass(connection_class, ReconnectMixin):
-            ours = connection_class
-        super().__init__(connection_class=ours, **options)
-        self._closed_for: str | None = None
+            robust_class = connection_class
+        super().__init__(connection_class=robust_class, **options)
+        self._close_reason: str | None = None
         self._on_timeout = on_timeout or self.abort_idle
 
     def make_connection(self) -> Any:  # noqa: ANN401 - redis-py's are loosely typed
         """Return a new connection, not connected yet."""
         connection: Any = super().make_connection()  # type: ignore[no-untyped-call]
-        connection.closed_for = self._closed_for
+        connection.close_reason = self._close_reason
         connection.on_timeout = self._on_timeout
         return connection
 
@@ -220,19 +219,19 @@ class Pool(BlockingConnectionPool):
         for connection in idle:
             connection.abort()
 
-    def abort(self, closed_for: str | None = None) -> None:
-        """Break all connections, also those in use.
+    def abort(self, close_reason: str | None = None) -> None:
+        """Break all connections, including those in use.
 
         Args:
-            closed_for: why no more may be made; None leaves that unchanged.
+            close_reason: reason why no new connections may be made; None if they may.
         """
-        self._closed_for = closed_for or self._closed_for
+        self._close_reason = close_reason or self._close_reason
         connections: tuple[Any, ...] = (*self._available_connections, *self._in_use_connections)
         for connection in connections:
-            connection.abort(closed_for)
+            connection.abort(close_reason)
 
     async def aclose(self) -> None:
-        """Close the pool, even with commands under way."""
-        # No caller waits for an answer, and a server may hang.
+        """Close the pool, even if commands are running."""
+        # Not after the replies, because a server may hang.
         self.abort("it is closed")
         await super().aclose()

@@ -1,7 +1,7 @@
-"""Permanent faults of Redis, where the settings do not match the servers.
+"""Permanent faults, where the settings do not match the servers.
 
-An unreachable server may return, but one that refuses the password will refuse it again. This
-module distinguishes the two, and probes whether a port speaks TLS.
+A server that cannot be reached may return, but one that refuses the password will refuse it again.
+This module distinguishes the two, and probes whether a port speaks TLS.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-_PROBE_TIMEOUT: Final = 1.0  # seconds; a port that answers does so at once
+_PROBE_TIMEOUT: Final = 1.0  # seconds
 
 NO_REDIS: Final = "does not speak Redis's protocol; --redis-url must name its host and port"
 NO_TLS: Final = "speaks no TLS there; begin --redis-url with redis instead of rediss"
@@ -41,8 +41,8 @@ _NO_TLS: Final = frozenset(
 
 _NAME_A_CLUSTER: Final = "begin --redis-url with redis+cluster:// and name no database"
 
-# Beginnings of errors of Redis and Valkey, in lower case and without ERR, and what to do.
-_SENTENCES: Final = (
+# Beginnings of errors of Redis and Valkey, in lower case and without ERR, with our messages.
+_MESSAGES: Final = (
     (
         ("db index is out of range", "invalid db index"),
         "refused the database of --redis-url: {}; name one that it has",
@@ -73,7 +73,7 @@ _SENTENCES: Final = (
 
 
 class WrongServersError(RedisError):
-    """The servers do not match the settings; the text says what they are."""
+    """The servers do not match the settings; the text describes the servers."""
 
 
 def final_fault(error: BaseException) -> str | None:
@@ -85,11 +85,11 @@ def final_fault(error: BaseException) -> str | None:
     if isinstance(error, MovedError):
         return f"is a node of a cluster (MOVED {error}); {_NAME_A_CLUSTER}"
     if isinstance(error, ResponseError):
-        # redis-py takes the first word from errors that it has a class for.
+        # redis-py removes the first word of an error for which it has a class.
         text = f"noperm {error}" if isinstance(error, NoPermissionError) else str(error)
-        for beginnings, sentence in _SENTENCES:
+        for beginnings, message in _MESSAGES:
             if text.lower().removeprefix("err ").startswith(beginnings):
-                return sentence.format(first_words(error))
+                return message.format(first_words(error))
         return None
     for cause in chain(error):
         if isinstance(cause, WrongServersError):
@@ -100,7 +100,7 @@ def final_fault(error: BaseException) -> str | None:
                 f"has a certificate that is not trusted: {why}; see ssl_ca_certs and "
                 "ssl_check_hostname in docs/redis.md"
             )
-        # A handshake that ends in the middle is a broken connection.
+        # A handshake that is cut off is a broken connection, and no permanent fault.
         if isinstance(cause, ssl.SSLError) and not isinstance(
             cause, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError
         ):
@@ -109,7 +109,7 @@ def final_fault(error: BaseException) -> str | None:
 
 
 async def fault_of_port(host: str, port: int, tls: ssl.SSLContext | None) -> str | None:
-    """Return the text for a port that breaks the connection or is silent, as `final_fault` does.
+    """Probe a port that closes the connection or does not answer; return the fault, if permanent.
 
     Args:
         host: host of the server.
@@ -124,7 +124,7 @@ async def fault_of_port(host: str, port: int, tls: ssl.SSLContext | None) -> str
 
 
 async def speaks_tls(host: str, port: int) -> bool:
-    """Return whether a port answers a TLS handshake, with any certificate."""
+    """Return whether a port completes a TLS handshake, with any certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -140,9 +140,9 @@ async def speaks_tls(host: str, port: int) -> bool:
 
 
 async def _alert_of(host: str, port: int, tls: ssl.SSLContext) -> str | None:
-    """Return the text for a TLS alert of the port, as for a missing client certificate.
+    """Return the fault in a TLS alert of a port, such as that for a missing client certificate.
 
-    In TLS 1.3 the alert follows the handshake, and is lost if anything has been sent by then.
+    In TLS 1.3 the alert arrives after the handshake, and is lost if the client has sent data.
     """
     try:
         async with asyncio.timeout(_PROBE_TIMEOUT):
@@ -155,9 +155,9 @@ async def _alert_of(host: str, port: int, tls: ssl.SSLContext) -> str | None:
 
 
 async def first_reply(host: str, port: int) -> str:
-    """Return a port's first line in answer to a command without TLS; empty if there is none.
+    """Return the first line that a port sends without TLS; empty without an answer.
 
-    Protected mode sends its error before any command, where redis-py does not read it.
+    In protected mode, Redis sends an error before any command, which redis-py does not read.
     """
     try:
         async with asyncio.timeout(_PROBE_TIMEOUT):
@@ -175,16 +175,16 @@ def _is_no_tls(error: ssl.SSLError) -> bool:
 
 
 def first_words(error: Exception) -> str:
-    """Return an error of Redis without its quotation of the command, which may be a password.
+    """Return the first sentence of an error of Redis.
 
-    Of the long error of protected mode it returns the first sentence.
+    It leaves out the quotation of the command, which may contain a password.
     """
     text = str(error).partition(", with args beginning with")[0]
     return text.partition(". ")[0].removesuffix(".")
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Iterate over an exception and its causes, innermost last."""
+    """Yield an exception and its causes, the innermost last."""
     while error is not None:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -1,8 +1,8 @@
 """Parse the URL of Redis or Valkey strictly.
 
-redis-py's own parser silently takes a part of an unquoted password for the host, or a database that
-is not a number for database 0. This one accepts exactly the forms in docs/redis.md. Its errors do
-not quote the URL, because any part that cannot be parsed may be a password.
+The parser of redis-py silently uses a part of an unquoted password as the host, and database 0 for
+a database that is not a number. This parser accepts exactly the forms in docs/redis.md. Its errors
+do not quote the URL, because any invalid part may be a password.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NOT_OF_A_URL: Final = re.compile(r"[^!-~]")
 
 _MAX_SOCKET_PATH: Final = 107
-"""Bytes; sun_path of unix(7) has one more."""
+"""Maximum length [bytes]; sun_path of unix(7) has one byte more."""
 
 _SENTINEL_PARAMETERS: Final = ("sentinel_username", "sentinel_password")
 
@@ -62,11 +62,11 @@ class RedisUrl:
         kind: kind of deployment.
         hosts: hosts and ports of the server, the Sentinels, or some nodes of the cluster; empty
             for a Unix socket.
-        path: path of the Unix socket; empty if there is none.
+        path: path of the Unix socket; empty without one.
         service: Sentinel's name of the master; empty without Sentinel.
         database: number of the database.
-        login: redis-py's options ``username`` and ``password``, as far as given.
-        sentinel_login: the same for the Sentinels themselves.
+        login: redis-py's options ``username`` and ``password``, if they are in the URL.
+        sentinel_login: the same options for the Sentinels.
         tls: redis-py's options for TLS; None without TLS.
     """
 
@@ -87,8 +87,8 @@ def read_redis_url(url: str) -> RedisUrl:
     (('example.org', 6379),)
 
     Raises:
-        SettingsError: it is not in one of the forms of docs/redis.md, or names a file that cannot
-            be read. The text says what must hold, and quotes no part that is not understood.
+        SettingsError: the URL is not in one of the forms of docs/redis.md, or names a file that
+            cannot be read. The text quotes no part that cannot be parsed.
     """
     scheme, colon, rest = url.partition("://")
     if not colon or scheme not in _SCHEMES:
@@ -104,13 +104,13 @@ def read_redis_url(url: str) -> RedisUrl:
 
 
 def _shown(url: str) -> str:
-    # Any other part may be the password.
+    # Only the scheme, because any other part may be the password.
     scheme, colon, _ = shown_url(url)[1:-1].partition("://")
     return f"'{scheme}://***'" if colon else repr(url) if not url else "a text without ://"
 
 
 class _UrlError(ValueError):
-    # The text says what must hold, and quotes only names of parameters and files.
+    # The text quotes only names of parameters and files.
     pass
 
 
@@ -190,7 +190,7 @@ def _split(rest: str) -> tuple[str, str, str]:
 
 
 def _login_of(authority: str) -> tuple[dict[str, str], str]:
-    """Return user and password as redis-py's options, and the rest of the authority."""
+    """Return user and password as options of redis-py, and the rest of the authority."""
     if "@" not in authority:
         return {}, authority
     login, places = authority.rsplit("@", 1)
@@ -213,26 +213,26 @@ def _hosts_of(places: str, port: int) -> tuple[tuple[str, int], ...]:
 
 
 def _host_of(place: str, default: int) -> tuple[str, int]:
-    found = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([^:]*))?", place)
-    if found is None:
+    match = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([^:]*))?", place)
+    if match is None:
         raise _UrlError(
             "must name hosts as host:port, with an IPv6 address in brackets ([::1]:6379), and a "
             "password before an @"
         )
-    host, port = found[1], found[2]
+    host, port = match[1], match[2]
     if not host:
         raise _UrlError("must name a host, as in redis://localhost:6379")
     if port is not None and not (_NUMBER.fullmatch(port) and 0 < int(port) <= 65_535):
         raise _UrlError("must have a port from 1 to 65535 after a host and a colon")
     if host.startswith("["):
         host = host[1:-1]
-        good = _is_address(ipaddress.IPv6Address, host) and "%" not in host
+        is_valid = _is_address(ipaddress.IPv6Address, host) and "%" not in host
     else:
         # Resolvers treat a name whose last part is a number as an address.
-        number = host.rstrip(".").rpartition(".")[2].isdigit()
-        good = bool(_NAME.fullmatch(host)) and ".." not in host
-        good = good and (not number or _is_address(ipaddress.IPv4Address, host))
-    if not good:
+        ends_in_number = host.rstrip(".").rpartition(".")[2].isdigit()
+        is_valid = bool(_NAME.fullmatch(host)) and ".." not in host
+        is_valid = is_valid and (not ends_in_number or _is_address(ipaddress.IPv4Address, host))
+    if not is_valid:
         raise _UrlError(
             "must name a host by letters, digits, dots and hyphens, by an IPv4 address, or by an "
             "IPv6 address in brackets"
@@ -269,18 +269,18 @@ def _database(text: str, parameters: Mapping[str, str]) -> int:
 
 
 def _parameters_of(query: str) -> dict[str, str]:
-    found: dict[str, str] = {}
+    parameters: dict[str, str] = {}
     for part in query.split("&") if query else ():
         name, equals, value = part.partition("=")
         if not re.fullmatch(r"[A-Za-z0-9_]{1,40}", name) or not equals or not value:
             raise _UrlError("must have parameters as ?name=value&name=value")
-        if name in found:
+        if name in parameters:
             raise _UrlError(f"must have the parameter {name} once")
         if "+" in value:
-            # In forms + means a blank, elsewhere itself.
+            # In forms + means a blank, in other URLs it means itself.
             raise _UrlError(f"must have no + in {name}: quote it (+ is %2B, a blank is %20)")
-        found[name] = _decoded(value)
-    return found
+        parameters[name] = _decoded(value)
+    return parameters
 
 
 def _unknown_parameter(name: str, allowed: Sequence[str]) -> _UrlError:

@@ -1,8 +1,8 @@
-"""Sentinel: find the master of a service, and follow its failovers.
+"""Redis Sentinel: find the master of a service, and follow its failovers.
 
-Every connection asks the Sentinels when it connects, and they are asked twice a second from then
-on. When they name another server, the connections to the old one are broken. Until Sentinel has
-reached the old master, it still accepts writes that are lost later.
+Each connection asks the Sentinels for the master when it connects, and a watcher asks them twice a
+second. When they name another server, the connections to the old master are broken, because it
+still accepts writes, which are lost, until Sentinel makes it a replica.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from ime_live.store.network.topology import Address, FailoverWatcher, Single, fi
 class Sentinels(Single):
     """A master and its replicas under Sentinel.
 
-    A command on a connection that was broken in this way, or to a master that has become a replica,
-    is sent again to the present master.
+    A command on a connection that was broken by a failover, or to a master that has become a
+    replica, is sent again to the present master.
     """
 
     one_clock = False
@@ -50,7 +50,7 @@ class Sentinels(Single):
             hosts: addresses of the Sentinels.
             service: Sentinel's name of the master.
             options: redis-py's options of connections to the master.
-            login: user and password of the Sentinels themselves.
+            login: user and password for the Sentinels.
         """
         self.addresses = hosts
         self.place = f"{','.join(map(text_of, hosts))} ({service})"
@@ -58,15 +58,15 @@ class Sentinels(Single):
         options = dict(options)
         tls = options.pop("connection_class", None) is SSLConnection
         names = ("timeout", "socket_timeout", "socket_connect_timeout", "protocol")
-        same = {n: v for n, v in options.items() if n.startswith("ssl_") or n in names}
+        sentinel_options = {n: v for n, v in options.items() if n.startswith("ssl_") or n in names}
         if tls:
-            same["connection_class"] = TlsConnection
-        same |= {"retry": retry_once(), **login}
+            sentinel_options["connection_class"] = TlsConnection
+        sentinel_options |= {"retry": retry_once(), **login}
         self._service = service
         self._clients: list[Any] = [
-            Redis.from_pool(Pool(host=host, port=port, **same)) for host, port in hosts
+            Redis.from_pool(Pool(host=host, port=port, **sentinel_options)) for host, port in hosts
         ]
-        """Clients of the Sentinels; the one that answered last is first."""
+        """Clients of the Sentinels; the first is the one that has answered last."""
         self._master: Address | None = None
         self._moved = asyncio.Event()
         self._watcher = FailoverWatcher(self.find)
@@ -87,7 +87,7 @@ class Sentinels(Single):
         try:
             client, master = await first_answer(partial(self._ask, c) for c in self._clients)
         except RedisError as error:
-            # Without the cause, whose text may contain the options of connections to Sentinel.
+            # "from None", because the text of the cause may contain the password for Sentinel.
             text = f"no Sentinel answers that names a master {self._service}"
             if (fault := final_fault(error)) is not None:
                 if isinstance(error, AuthenticationError):
@@ -101,9 +101,9 @@ class Sentinels(Single):
         return master
 
     async def _ask(self, client: Any) -> tuple[Any, Address]:  # noqa: ANN401
-        """Return the master that one Sentinel names, even if that master does not answer."""
+        """Return a client, and the master that its Sentinel names, even if that does not answer."""
         try:
-            named = await client.execute_command(
+            master = await client.execute_command(
                 "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service
             )
         except InvalidResponse:
@@ -112,10 +112,10 @@ class Sentinels(Single):
             if str(error).startswith("unknown command"):
                 raise WrongServersError(f"is no Sentinel ({first_words(error)})") from None
             raise
-        if named is None:
+        if master is None:
             raise WrongServersError("knows no master of that name")
         try:
-            host, port = named
+            host, port = master
             return client, (host.decode(), int(port))
         except (TypeError, ValueError, AttributeError) as error:
             raise RedisConnectionError("it names no master") from error
@@ -124,7 +124,7 @@ class Sentinels(Single):
         if self._master is not None:
             self.failovers += 1
         self._master = master
-        # Connections to the new master are made later, so all present ones lead to the old one.
+        # No connection leads to the new master yet, so all of them are broken.
         self._pool.abort()
         self._moved.set()
         self._moved = asyncio.Event()
@@ -155,17 +155,17 @@ class _MasterPool(Pool):
         self._sentinels = sentinels
 
     def make_connection(self) -> Any:  # noqa: ANN401
-        """Return a connection that asks Sentinel each time it connects."""
+        """Return a connection that asks Sentinel for the master each time it connects."""
         connection = super().make_connection()
         connection.find = self._sentinels.find
         return connection
 
 
 class _ToMaster(ReconnectMixin):
-    """A connection that asks Sentinel each time it connects.
+    """A connection that asks Sentinel for the master each time it connects.
 
-    The one of redis-py (6 to 8) does not when a command finds it broken: it reconnects to the
-    server that has just refused.
+    The connection class of redis-py (6 to 8) does not do so when a command finds it broken: it
+    reconnects to the old server.
     """
 
     find: Any

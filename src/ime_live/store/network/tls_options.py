@@ -1,4 +1,4 @@
-"""TLS options: how connections to Redis use TLS, from the parameters of its URL."""
+"""TLS options of connections to Redis, from the parameters of its URL."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ TLS_PARAMETERS: Final = (
 
 
 class TlsOptionsError(ValueError):
-    """An option cannot be used; the text says what must hold, to follow the name of the URL."""
+    """An option cannot be used; the text follows the name of the setting in an error message."""
 
 
 def read_tls_options(parameters: Mapping[str, str]) -> dict[str, Any]:
     """Return redis-py's options for TLS from the parameters of a URL; others are ignored.
 
-    The files are read, because a connection with a bad file would fail forever.
+    The files are read, so that an invalid file is reported at the start.
 
     Raises:
         TlsOptionsError: an option is not valid, or its file cannot be read.
@@ -45,18 +45,18 @@ def read_tls_options(parameters: Mapping[str, str]) -> dict[str, Any]:
         raise TlsOptionsError("must have ssl_certfile where it has ssl_keyfile")
     if own:
         try:
-            # Without this, OpenSSL would ask for a key's password on the terminal.
+            # Without `password`, OpenSSL would ask for the password of a key on the terminal.
             context.load_cert_chain(own, key, password=lambda: "")
         except (OSError, ValueError) as error:
             files = f"{own} and {key}" if key else own
-            what = "a certificate and its key without a password"
-            raise _unreadable("ssl_certfile", what, files, error) from None
-        options["ssl_keyfile"] = key or own  # redis-py 6 takes no certificate without one
+            content = "a certificate and its key without a password"
+            raise _unreadable("ssl_certfile", content, files, error) from None
+        options["ssl_keyfile"] = key or own  # redis-py 6 requires a key file
     return options
 
 
 def tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
-    """Create a context from the options of `read_tls_options`, as redis-py does."""
+    """Return the SSL context for options of `read_tls_options`, as redis-py makes it."""
     context = ssl.create_default_context()
     context.check_hostname = options["ssl_check_hostname"]
     if options["ssl_cert_reqs"] == "none":
@@ -68,6 +68,6 @@ def tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
     return context
 
 
-def _unreadable(name: str, what: str, file: str, error: Exception) -> TlsOptionsError:
+def _unreadable(name: str, content: str, file: str, error: Exception) -> TlsOptionsError:
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return TlsOptionsError(f"must have PEM of {what} in {name}; {file}: {reason.lower()}")
+    return TlsOptionsError(f"must have PEM of {content} in {name}; {file}: {reason.lower()}")

@@ -1,7 +1,7 @@
-"""Topology: the addresses of the servers, and which of them to connect to.
+"""Topologies of Redis: their interface, and that of a single server.
 
-`Topology` is the interface that `Connections` uses. A single server is in this module, a master
-under Sentinel and a cluster are in the modules beside it. Their errors are those of redis-py.
+`ime_live.store.network.sentinel` and `ime_live.store.network.cluster` have the others. Errors are
+those of redis-py.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ime_live.store.network.faults import WrongServersError, final_fault
 
 _limited: Final = LogLimiter(structlog.get_logger())
 
-LOOK: Final = 0.5
-"""Seconds between two checks for a failover, so that it is followed within a second. Sentinel and
-cluster themselves take longer to agree on one."""
+CHECK_INTERVAL: Final = 0.5
+"""Time between two checks for a failover [s], so that it is noticed within a second. Sentinel and
+Redis Cluster take longer to agree on one."""
 
 HEAD_START: Final = 0.2
-"""Seconds to wait for a server's answer before the next one is asked as well."""
+"""Time to wait for the answer of one server before the next one is asked as well [s]."""
 
 Address = tuple[str, int]
 """Host and port."""
@@ -41,18 +41,19 @@ Command = tuple[Any, ...]
 
 
 class RedisClient(Protocol):
-    """Interface to the commands of Redis, whichever server runs them."""
+    """Interface to the commands of Redis, on one or several servers."""
 
     async def ping(self) -> None:
-        """Wait until Redis has answered, in a cluster every primary."""
+        """Send a PING and wait for the answer, in a cluster to all primaries."""
 
     async def script_load(self, text: bytes) -> None:
-        """Load a script, in a cluster on every primary that can be reached."""
+        """Load a script, in a cluster on all primaries that can be reached."""
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         """Run commands in one round trip; return the replies, in order.
 
-        Each needs a key, by which a cluster finds its server. A command's error is its reply.
+        Each command must have a key, which determines the server in a cluster. An error of a
+        command is returned as its reply.
 
         Raises:
             RedisError: no server can be reached.
@@ -76,13 +77,13 @@ class Topology(RedisClient, Protocol):
         """Raise an error of redis-py if the servers are not of this kind, or cannot be reached."""
 
     def make(self) -> Any:  # noqa: ANN401 - redis-py's are loosely typed, here and below
-        """Return a connection outside all pools, for a subscriber; not connected yet."""
+        """Return a new connection outside all pools, for Pub/Sub; not connected yet."""
 
     def abort_idle(self) -> None:
         """Break the idle connections."""
 
     async def view(self, connection: Any) -> Any:  # noqa: ANN401
-        """Return the view that must not change while ``connection`` listens; None if it cannot."""
+        """Return the view of the servers, which must not change during a Pub/Sub connection."""
 
     async def changed(self, connection: Any, view: Any) -> str:  # noqa: ANN401
         """Wait until the view has changed, and return the reason."""
@@ -92,13 +93,13 @@ class Topology(RedisClient, Protocol):
 
 
 def text_of(address: Address) -> str:
-    """Format host and port for messages."""
+    """Return host and port as text, for messages."""
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def pipelined(client: Any, commands: Sequence[Command]) -> list[Any]:  # noqa: ANN401
-    """Run commands with a client of redis-py in one round trip; a command's error is its reply."""
+    """Run commands with a client of redis-py in one round trip; return replies and errors."""
     pipe = _Pipeline(client.connection_pool, client.response_callbacks, False, None)
     async with pipe:
         pipe.command_stack = [(command, {}) for command in commands]
@@ -107,16 +108,16 @@ async def pipelined(client: Any, commands: Sequence[Command]) -> list[Any]:  # n
 
 
 class _Pipeline(Pipeline):
-    """redis-py's pipeline, without its work for command options that are not used here.
+    """Pipeline of redis-py without the handling of command options, which are not used here.
 
-    That took most of the CPU of a command. It needs one private name of redis-py.
+    This handling took most of the CPU time of a command. One private method is overridden.
     """
 
     async def _execute_pipeline(
         self,
         connection: Any,  # noqa: ANN401 - as redis-py has it
         commands: Sequence[tuple[Command, Mapping[str, object]]],
-        raise_on_error: bool,  # an error is always a reply
+        raise_on_error: bool,  # always False here
     ) -> list[Any]:
         del raise_on_error
         packed = [part for args, _ in commands for part in connection.pack_command(*args)]
@@ -135,8 +136,8 @@ class _Pipeline(Pipeline):
         return replies
 
 
-def asked(ask: Callable[[], Awaitable[_T]]) -> asyncio.Future[_T]:
-    """Ask a server in a task of its own, whose exception may be ignored."""
+def ask_in_task(ask: Callable[[], Awaitable[_T]]) -> asyncio.Future[_T]:
+    """Call ``ask`` in a task of its own, whose exception may be ignored."""
     task = asyncio.ensure_future(ask())
     task.add_done_callback(lambda task: task.cancelled() or task.exception())
     return task
@@ -145,28 +146,28 @@ def asked(ask: Callable[[], Awaitable[_T]]) -> asyncio.Future[_T]:
 async def first_answer(asks: Iterable[Callable[[], Awaitable[_T]]]) -> _T:
     """Ask servers one after the other, and return the first answer.
 
-    After `HEAD_START` seconds without an answer the next server is asked as well, so that a server
-    that hangs delays little.
+    After `HEAD_START` seconds without an answer, the next server is asked as well, so that a server
+    that hangs causes only a short delay.
 
     Raises:
-        RedisError: no server has answered. It is the last failure, or a permanent one.
+        RedisError: no server has answered. This is a permanent fault, or else the last error.
     """
     error: BaseException = RedisConnectionError("there is no server to ask")
     pending: set[asyncio.Future[_T]] = set()
-    left = iter(asks)
-    more = True
+    remaining = iter(asks)
+    has_more = True
     try:
         while True:
-            if more:
-                ask = next(left, None)
-                more = ask is not None
+            if has_more:
+                ask = next(remaining, None)
+                has_more = ask is not None
                 if ask is not None:
-                    pending.add(asked(ask))
+                    pending.add(ask_in_task(ask))
             if not pending:
                 raise error
             done, pending = await asyncio.wait(
                 pending,
-                timeout=HEAD_START if more else None,
+                timeout=HEAD_START if has_more else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             for task in done:
@@ -181,32 +182,36 @@ async def first_answer(asks: Iterable[Callable[[], Awaitable[_T]]]) -> _T:
 
 
 class FailoverWatcher:
-    """Checks every `LOOK` seconds for a failover, from its first use on."""
+    """Checks for a failover every `CHECK_INTERVAL` seconds, after `begin`."""
 
-    def __init__(self, look: Callable[[], Awaitable[object]]) -> None:
-        """Create a watcher that calls ``look`` each time; it may raise RedisError."""
-        self._look = look
+    def __init__(self, check: Callable[[], Awaitable[object]]) -> None:
+        """Create a watcher.
+
+        Args:
+            check: called for each check; may raise RedisError.
+        """
+        self._check = check
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Start to check, unless it has started; it needs a running event loop."""
+        """Start the checks, unless they are started; call this in a running event loop."""
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(CHECK_INTERVAL)
             try:
-                await self._look()
+                await self._check()
             except RedisError:
-                continue  # no change is known
-            except Exception as error:  # noqa: BLE001 - one look that fails is not the last one
+                continue  # no server has answered
+            except Exception as error:  # noqa: BLE001 - the next check may succeed
                 _limited.error(
                     "cannot check which server is the master", key=repr(error), exc_info=error
                 )
 
     async def aclose(self) -> None:
-        """Stop."""
+        """Stop the checks."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -215,11 +220,15 @@ class FailoverWatcher:
 class Single:
     """One server, or a service behind one address."""
 
-    failovers = 0  # a failover behind one address cannot be seen
+    failovers = 0  # a failover behind one address is not visible
     one_clock = True
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        """Create a topology from redis-py's options of a connection."""
+        """Create a topology without connecting.
+
+        Args:
+            options: redis-py's options of connections.
+        """
         path = options.get("path")
         self.addresses: Sequence[Address] = [] if path else [(options["host"], options["port"])]
         self.place: str = path or text_of(self.addresses[0])
@@ -242,20 +251,20 @@ class Single:
         return await pipelined(self._client, commands)
 
     async def check(self) -> None:
-        """See `Topology`; it must not be a Sentinel, or a node of a cluster with others."""
+        """See `Topology`; the server must not be a Sentinel, or one of several cluster nodes."""
         try:
             server = await self._client.info("server")
             mode = server.get("redis_mode") or server.get("server_mode")
             if mode == "cluster":
                 cluster = await self._client.execute_command("CLUSTER", "INFO")
-                found = re.search(rb"cluster_size:(\d+)", cluster)
+                size = re.search(rb"cluster_size:(\d+)", cluster)
         except NoPermissionError:
             return
         if mode == "sentinel":
             raise WrongServersError(
                 "is a Sentinel; --redis-url must be redis+sentinel://host:port/master then"
             )
-        if mode == "cluster" and found and int(found[1]) > 1:
+        if mode == "cluster" and size and int(size[1]) > 1:
             raise WrongServersError(
                 "is a node of a cluster; begin --redis-url with redis+cluster:// and name no "
                 "database"
@@ -270,7 +279,7 @@ class Single:
         self._pool.abort_idle()
 
     async def view(self, connection: Any) -> Any:  # noqa: ANN401
-        """Return None: if the server goes, the connection breaks; see `Topology`."""
+        """Return None, because the connection breaks if the server stops; see `Topology`."""
         return None
 
     async def changed(self, connection: Any, view: Any) -> str:  # noqa: ANN401
