@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from ime_live.local.supervisor import ended_with
+from ime_live.local.supervisor import die_with_parent
 
 _PIPE_SIZE: Final = 4096  # bytes, the least possible, so that an unread log fills it soon
 _CHUNK: Final = 65_536
@@ -64,7 +64,7 @@ class Process:
             env=environment,
             start_new_session=True,
             # SIGKILL, as it may be stopped by SIGSTOP.
-            preexec_fn=ended_with(os.getpid(), signal.SIGKILL),
+            preexec_fn=die_with_parent(os.getpid(), signal.SIGKILL),
         )
         os.close(writer)
         self._pipe = reader

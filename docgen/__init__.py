@@ -1,1 +1,1 @@
-"""Generator of the documents that come from the code: `make docs`. It is not in the wheel."""
+"""Generate the documents that come from the code: `make docs`. It is not in the wheel."""

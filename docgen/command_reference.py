@@ -15,7 +15,7 @@ WIDTH: Final = 80
 
 
 def commands() -> str:
-    """The help of every command, without the settings that several commands share."""
+    """Return the help of every command, without the settings that several commands share."""
     lines = [
         "# Commands",
         "",
@@ -28,7 +28,7 @@ def commands() -> str:
         "",
         "| Exit status | Meaning |",
         "|---|---|",
-        "| 0 | Success; or `serve` and `demo` were told to stop. |",
+        "| 0 | Success; or `serve` or `demo` was stopped. |",
         "| 1 | Complete or partial failure, such as a bad line or an unreachable Redis. |",
         "| 2 | Wrong usage: a wrong option, or a file that cannot be read. |",
         "| 130, 143 | Ended by Ctrl-C or by SIGTERM before it was done. |",
@@ -48,21 +48,21 @@ def commands() -> str:
 
 
 def _shared() -> dict[str, dict[str, str]]:
-    """The sections of settings that several commands take as a whole: title → options' help."""
-    taken = options_of_commands().values()
-    found = {
-        title: {each.name: each.metadata["help"] for each in own_options(kind)}
+    """Return the sections of settings that several commands take as a whole: title → help."""
+    options_by_command = options_of_commands().values()
+    sections = {
+        title: {option.name: option.metadata["help"] for option in own_options(kind)}
         for title, kind, _ in SECTIONS
     }
     return {
         title: section
-        for title, section in found.items()
-        if sum(section.keys() <= each for each in taken) > 1
+        for title, section in sections.items()
+        if sum(section.keys() <= options for options in options_by_command) > 1
     }
 
 
 def _described(section: Mapping[str, str], helps: Mapping[str, str]) -> list[str]:
-    """The options that a section describes; none if the command gives one another meaning."""
+    """Return the options that a section describes; none if the command has other help for one."""
     names = [name for name in section if name in helps]
     return names if all(helps[name] == section[name] for name in names) else []
 
@@ -75,14 +75,14 @@ _Context = Any
 def _helps(
     command: _Command, parent: _Context, name: str, shared: Mapping[str, Mapping[str, str]]
 ) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Path, help, and help of each option of a command and of those below it."""
-    helps = {each.name: getattr(each, "help", "") for each in command.params}
+    """Yield path, help and options' help of a command and its subcommands."""
+    helps = {parameter.name: getattr(parameter, "help", "") for parameter in command.params}
     hidden = {name for section in shared.values() for name in _described(section, helps)}
-    # The command is made for this document.
+    # The command object is used for this document only.
     command.add_help_option = False
     for parameter in command.params:
         parameter.hidden = parameter.hidden or parameter.name in {*hidden, "env_file"}
-    # The widths are given, so that the terminal's is not asked for.
+    # Fixed widths, so that the text does not depend on a terminal.
     context = command.context_class(
         command,
         info_name=name,
@@ -93,21 +93,21 @@ def _helps(
     )
     text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     yield context.command_path, text, helps
-    for below, each in getattr(command, "commands", {}).items():
-        yield from _helps(each, context, below, shared)
+    for subname, subcommand in getattr(command, "commands", {}).items():
+        yield from _helps(subcommand, context, subname, shared)
 
 
 def options_of_commands() -> dict[str, set[str]]:
-    """The names of the options of each command, by its path."""
-    return {path: {each.name for each in command.params} for path, command in _commands()}
+    """Return the names of the options of each command, by its path."""
+    return {path: {parameter.name for parameter in command.params} for path, command in _commands()}
 
 
 def _commands(command: _Command = None, path: str = "") -> Iterator[tuple[str, _Command]]:
-    """All commands except groups, with their paths."""
+    """Yield all commands except groups, with their paths."""
     command = command or typer.main.get_command(app)
     below = getattr(command, "commands", None)
     if below is None:
         yield path, command
         return
-    for name, each in below.items():
-        yield from _commands(each, f"{path} {name}".strip())
+    for name, subcommand in below.items():
+        yield from _commands(subcommand, f"{path} {name}".strip())

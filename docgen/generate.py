@@ -4,8 +4,8 @@ They are docs/settings.md and docs/commands.md, the JSON Schemas in src/ime_live
 the site) docs/schemas, the API documents in src/ime_live/gateway/api_docs, and in README.md and
 README.fa.md the table of figures, which comes from docs/performance.json, as do the tables of
 sizing in docs/operations.md. ``make docs`` runs it;
-``--check`` writes nothing and exits with 1 if a file is not what it would write.
-tests/test_documents.py asks the same.
+``--check`` writes nothing, and exits with 1 if a file differs from the generated text.
+tests/test_documents.py checks the same.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ READMES: Final = {
 
 
 def documents() -> dict[Path, str]:
-    """The generated documents, by path."""
+    """Return the generated documents, by path."""
     return {
         FOLDER / "settings.md": settings(options_of_commands()),
         FOLDER / "commands.md": commands(),
@@ -70,21 +70,21 @@ def documents() -> dict[Path, str]:
 
 
 def with_figures(readme: Path, titles: Sequence[str]) -> str:
-    """A README with the table of figures of the last ``make bench``.
+    """Return a README with the table of figures of the last ``make bench``.
 
     Args:
-        readme: has a pair of comments, and the table between them.
-        titles: of the table's columns.
+        readme: file with a pair of comments, and the table between them.
+        titles: titles of the table's columns.
     """
     measured = json.loads((FOLDER / "performance.json").read_text(encoding="utf-8"))["single"]
-    ours = measured[PROGRAM]["cpu_per_delivery"]
+    base = measured[PROGRAM]["cpu_per_delivery"]
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for server in SERVERS:
         result = measured[server]
         cells = (
             f"**{server}**" if server == PROGRAM else server,
             f"{result['cpu_per_delivery']:.1f} µs",
-            f"{result['cpu_per_delivery'] / ours:.1f} ×",
+            f"{result['cpu_per_delivery'] / base:.1f} ×",
             f"{result['p99'] / 1000:,.0f} ms",
             f"{result['memory_per_connection'] / 1000:,.1f} kB",
             f"{result['cpu_per_handshake']:,.0f} µs",
@@ -94,7 +94,7 @@ def with_figures(readme: Path, titles: Sequence[str]) -> str:
 
 
 def with_sizing(document: Path) -> str:
-    """The document of operations with the tables of sizing."""
+    """Return the document of operations with the tables of sizing."""
     performance, store = (
         json.loads((FOLDER / name).read_text(encoding="utf-8"))
         for name in ("performance.json", "store.json")
@@ -109,11 +109,11 @@ def _filled(document: Path, start: str, end: str, text: str) -> str:
 
 
 def contract_schema() -> Schema:
-    """The JSON Schema of a contract's record, as `contracts import` takes it."""
+    """Return the JSON Schema of a contract's record, as `contracts import` takes it."""
     schema = schemas_of([Contract, Market], _REFERENCE)["Contract"]
     properties = {
-        name: {key: value for key, value in each.items() if value is not None}
-        for name, each in schema["properties"].items()
+        name: {key: value for key, value in property_schema.items() if value is not None}
+        for name, property_schema in schema["properties"].items()
     }
     properties["market"] |= {"anyOf": [{"enum": list(Market)}, {"type": "null"}]}
     properties["contractId"]["pattern"] = properties["contractName"]["pattern"] = r"\S"
@@ -137,7 +137,7 @@ def contract_schema() -> Schema:
 
 
 def update_schema() -> Schema:
-    """The JSON Schema of a message on a contract's channel."""
+    """Return the JSON Schema of a message on a contract's channel."""
     return _HEAD | {
         "title": "An update",
         "description": "A message on the channel ime:live:{<id>}: a contract's complete state.",
@@ -148,7 +148,7 @@ def update_schema() -> Schema:
                 "exclusiveMinimum": 0,
                 "description": (
                     "Microseconds since the Unix epoch, growing with each state of a contract. "
-                    "Without it, each gateway stamps the message when it comes."
+                    "Without it, each gateway uses the time at which the message arrives."
                 ),
             },
             "data": {"$ref": _REFERENCE.format(name="Payload")},

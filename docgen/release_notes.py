@@ -1,6 +1,6 @@
-"""The notes of a release, from the changelog: ``python -m docgen.release_notes v0.2.0``.
+"""Print the notes of a release, from the changelog: ``python -m docgen.release_notes v0.2.0``.
 
-Prints nothing but an error if the tag, the version in pyproject.toml and the changelog do not fit.
+It prints only an error if the tag, the version in pyproject.toml and the changelog do not agree.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def release_notes(changelog: str, version: str, tag: str) -> str:
     if headings[:1] != ["Unreleased"] or sections["Unreleased"]:
         raise ValueError("the changelog must begin with an empty section 'Unreleased'")
     newest = headings[1] if len(headings) > 1 else "none"
-    found = _RELEASE.fullmatch(newest)
-    if found is None or found[1] != version:
+    match = _RELEASE.fullmatch(newest)
+    if match is None or match[1] != version:
         raise ValueError(
             f"the newest version of the changelog must be '{version} – YYYY-MM-DD', got {newest!r}"
         )

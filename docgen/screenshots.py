@@ -1,4 +1,4 @@
-"""Make the pictures of the market page in `docs/images`: ``python -m docgen.screenshots``.
+"""Take the screenshots of the market page in `docs/images`: ``python -m docgen.screenshots``.
 
 It needs Chromium, and a demo that runs: ``ime-live demo``. Let the demo run for some minutes first,
 so that there are candles.
@@ -21,18 +21,18 @@ PICTURES: Final = {
     "page-en.webp": ("en", "light", "#contract=SAFOR01"),
     "page-fa.webp": ("fa", "dark", "#contract=GB30AB03"),
 }
-"""Name → language, theme and what is shown."""
+"""File name → language, theme and URL fragment."""
 
 _STARS: Final = ["203", "12345", "43"]
 _SETTLED: Final = 4.0  # seconds, until candles are there
 
 
 async def _shoot(page: Page, address: str, name: str) -> None:
-    language, theme, shown = PICTURES[name]
+    language, theme, fragment = PICTURES[name]
     choices = json.dumps({"language": language, "theme": theme, "stars": _STARS})
     await page.visit(f"{address}/docs")  # of the same origin
     await page.evaluate(f"localStorage.setItem('ime-live', {json.dumps(choices)})")
-    await page.visit(f"{address}/{shown}")
+    await page.visit(f"{address}/{fragment}")
     await page.until("document.querySelector('.grid')?.ariaRowCount > 2")
     await asyncio.sleep(_SETTLED)
     FOLDER.mkdir(exist_ok=True)
@@ -49,7 +49,7 @@ async def _shoot_all(browser: str, address: str) -> None:
 
 
 def main() -> None:
-    """Make the pictures."""
+    """Take all screenshots."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="address of the demo")
     address = parser.parse_args().url.rstrip("/")
@@ -59,8 +59,8 @@ def main() -> None:
         try:
             asyncio.run(_shoot_all(next(tabs), address))
         finally:
-            for each in (tabs, browsers):
-                next(each, None)  # to its end
+            for generator in (tabs, browsers):
+                next(generator, None)  # to its end
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ from ime_live.settings import (
 
 PROGRAM: Final = "ime-live"
 
-# In the order in which somebody who sets up a gateway needs them. Each class stands for the
-# options that it declares itself, without those of its bases.
+# In the order in which one needs them to set up a gateway. Each class stands for the options that
+# it declares itself, without those of its bases.
 SECTIONS: Final[tuple[tuple[str, type[Any], str], ...]] = (
     ("Gateway", GatewaySettings, "Its address, and the limits of its clients."),
     (
@@ -80,7 +80,7 @@ SECTIONS: Final[tuple[tuple[str, type[Any], str], ...]] = (
 
 
 def settings(used: Mapping[str, set[str]]) -> str:
-    """The table of all settings.
+    """Return the document with the tables of all settings.
 
     Args:
         used: names of the options of each command.
@@ -122,7 +122,7 @@ def settings(used: Mapping[str, set[str]]) -> str:
 
 
 def own_options(settings_class: type[Any]) -> list[Field[Any]]:
-    """The options that a class declares itself, without those of its bases."""
+    """Return the options that a class declares itself, without those of its bases."""
     inherited = {
         option.name
         for base in settings_class.__mro__[1:]
@@ -150,7 +150,7 @@ def _row(option: Field[Any]) -> str:
         f"`{flag(option.name)}`",
         f"`{variable(option.name)}`",
         _default(option),
-        "✓" if option.metadata["live"] else "",
+        "✓" if option.metadata["reloadable"] else "",
         meaning,
     ]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

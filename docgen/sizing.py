@@ -1,4 +1,4 @@
-"""Sizing: what so many clients need, from the figures of the last measurements."""
+"""Sizing: compute the resources for a number of clients, from the last measurements."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UPDATES: Final = (200, 500, 1_000, 2_000)
 """Updates a second of all contracts together."""
 
 BUSY: Final = 0.6
-"""Share of a core that is planned with; the rest is for bursts and reconnections."""
+"""Share of a core to plan with; the rest is for bursts and reconnections."""
 
 CONTRACTS: Final = 500
 _USUAL: Final = UPDATES[0]
@@ -26,7 +26,7 @@ Figures = Mapping[str, Any]
 
 
 def sizing(performance: Figures, store: Figures) -> str:
-    """The tables of docs/operations.md, in Markdown.
+    """Return the tables of docs/operations.md, in Markdown.
 
     Args:
         performance: figures of ``make bench``.
@@ -41,8 +41,8 @@ def sizing(performance: Figures, store: Figures) -> str:
         for what, of_each, measured in loads
         for clients in CLIENTS
     ]
-    fixed, each = cost_of_update(store)
-    limits = [_limit(updates, fixed, each, some["bytes_per_message"]) for updates in UPDATES]
+    fixed, extra = cost_of_update(store)
+    limits = [_limit(updates, fixed, extra, some["bytes_per_message"]) for updates in UPDATES]
     plain, tls = (performance["tls"][f"{PROGRAM}{how}"] for how in ("", " behind nginx with TLS"))
     messages, memory, handshake = (
         tls[name] - plain[name]
@@ -57,7 +57,7 @@ else accepts {1e6 / some["cpu_per_handshake"]:,.0f} clients per second. TLS by n
 {messages:.0f} µs of CPU per message that comes alone, {handshake / 1000:.1f} ms per handshake
 and {memory / 1000:.0f} kB per connection.
 
-An update takes {fixed:.0f} µs of Redis's core, and {each:.1f} µs more per gateway process that
+An update takes {fixed:.0f} µs of Redis's core, and {extra:.1f} µs more per gateway process that
 listens to its contract:
 
 {_table(("updates/s", "gateway processes", "Gbit/s out of Redis"), limits)}"""
@@ -68,7 +68,7 @@ def _per_core(measured: Figures) -> str:
 
 
 def cost_of_update(store: Figures) -> tuple[float, float]:
-    """CPU of one update in the store [µs]: without gateways, and more for each (least squares)."""
+    """Return the CPU of an update in the store [µs]: its fixed part, and that of each gateway."""
     points = [(int(gateways), cpu) for gateways, cpu in store["one_server"].items()]
     mean_x = sum(x for x, _ in points) / len(points)
     mean_y = sum(y for _, y in points) / len(points)
@@ -83,7 +83,7 @@ def _row(
 ) -> Sequence[str]:
     messages = clients * _USUAL * of_each / CONTRACTS
     cores = math.ceil(messages * measured["cpu_per_delivery"] / 1e6 / BUSY)
-    fixed, each = cost_of_update(store)
+    fixed, extra = cost_of_update(store)
     bits = messages * 8 / 1e9
     return (
         f"{clients:,}",
@@ -92,14 +92,14 @@ def _row(
         f"{cores:,}",
         f"{clients * measured['memory_per_connection'] / 1e9:,.2f}",
         f"{cores:,}",
-        f"{_USUAL * (fixed + each * cores) / 1e6:.2f}",
+        f"{_USUAL * (fixed + extra * cores) / 1e6:.2f}",
         f"{bits * measured['bytes_per_message']:,.1f}",
         f"{bits * packed:,.1f}",
     )
 
 
-def _limit(updates: int, fixed: float, each: float, size: float) -> Sequence[str]:
-    most = max(0, math.floor((BUSY * 1e6 / updates - fixed) / each))
+def _limit(updates: int, fixed: float, extra: float, size: float) -> Sequence[str]:
+    most = max(0, math.floor((BUSY * 1e6 / updates - fixed) / extra))
     return f"{updates:,}", f"{most:,}", f"{most * updates * size * 8 / 1e9:.1f}"
 
 

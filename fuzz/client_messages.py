@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from fuzz.target import Target
-from ime_live.client.protocol.close_reason import error_of_close, error_of_status, may_pass
+from ime_live.client.protocol.close_reason import error_of_close, error_of_status, is_temporary
 from ime_live.client.protocol.message import Message, Reader, Status
 from ime_live.client.protocol.resume_point import ResumePoint
 from ime_live.client.rest.response import (
@@ -79,7 +79,7 @@ def read_responses(data: bytes) -> None:
     code = int.from_bytes(header[:2])
     error_of_close(code, response.detail)
     error_of_status(code % 600, "service", text)
-    may_pass(response.detail)
+    is_temporary(response.detail)
     raw = response.data
     for read in (contract_of, overview_of, markets_of, chain_of):
         with suppress(ServiceError):

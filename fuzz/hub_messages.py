@@ -15,7 +15,7 @@ from ime_live.errors import FeedError, PayloadError
 from ime_live.feeds.boards.field_map import METHODS
 from ime_live.feeds.boards.frame_reader import FrameReader
 from ime_live.feeds.ime.events import EventParser
-from ime_live.feeds.ime.signalr import MOST_SECONDS, read_envelope, read_negotiation, read_start
+from ime_live.feeds.ime.signalr import MAX_SECONDS, read_envelope, read_negotiation, read_start
 from ime_live.feeds.pipeline.ingest import Ingest
 from ime_live.market import Payload
 from ime_live.market_json import read_payload
@@ -64,7 +64,7 @@ def read_frames(data: bytes) -> None:
         for board in frame.boards:
             assert len(board.quotes) == len(board.pushed_at)
         assert len(str(ingest.note(frame, _LATEST))) < _MAX_TEXT
-        asyncio.run(ingest.pass_on())
+        asyncio.run(ingest.publish_changes())
     if refused is not None:
         raise refused
 
@@ -87,7 +87,7 @@ def read_answers(data: bytes) -> None:
             said.long_poll_delay,
             said.keep_alive_timeout or 0.0,
         ):
-            assert 0 <= seconds <= MOST_SECONDS
+            assert 0 <= seconds <= MAX_SECONDS
     for read in (read_start, read_envelope):
         try:
             envelope = read(body, content_type)
@@ -95,7 +95,7 @@ def read_answers(data: bytes) -> None:
             refused.append(error)
         else:
             delay = getattr(envelope, "delay", None)
-            assert delay is None or 0 <= delay <= MOST_SECONDS
+            assert delay is None or 0 <= delay <= MAX_SECONDS
     _check_events(body)
     for text in map(str, refused):
         assert len(text) < _MAX_TEXT

@@ -57,13 +57,15 @@ def test_texts_use_no_formulas(folder: str) -> None:
 def numbers_out_of_range() -> Iterator[tuple[type[Any], str, float]]:
     for made in (GatewaySettings, UpSettings, RecorderSettings, DemoSettings):
         for each in options(made):
-            above, least, most = (each.metadata[name] for name in ("above", "least", "most"))
+            above, minimum, maximum = (
+                each.metadata[name] for name in ("above", "minimum", "maximum")
+            )
             if above is not None:
                 yield made, each.name, above
-            if least is not None:
-                yield made, each.name, least - 1
-            if most is not None:
-                yield made, each.name, most + 1
+            if minimum is not None:
+                yield made, each.name, minimum - 1
+            if maximum is not None:
+                yield made, each.name, maximum + 1
 
 
 def settings_that_cannot_be() -> Iterator[tuple[type[Any], dict[str, Any], str]]:

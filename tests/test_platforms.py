@@ -88,8 +88,8 @@ for found in pkgutil.walk_packages(ime_live.__path__, "ime_live."):
     if found.name not in {"ime_live.__main__", "ime_live.gateway.stream._fanout"}:
         importlib.import_module(found.name)
 from ime_live.gateway.http.peer import acknowledged_bytes
-from ime_live.local.supervisor import ended_with
-assert ended_with(1) is None
+from ime_live.local.supervisor import die_with_parent
+assert die_with_parent(1) is None
 with socket.socket() as some:
     assert acknowledged_bytes(some.fileno()) is None
 from ime_live.gateway.server import limit_connections

@@ -69,10 +69,10 @@ async def test_publisher_takes_ids_as_numbers(
         ("123\udc8045", r"contract id must be a text that UTF-8 can carry, got '123\udc8045'"),
         (
             "ContractA",
-            "unknown contract: ContractA is a name, of contract 12345: publish by the id",
+            "unknown contract: ContractA is the name of contract 12345; publish by the id",
         ),
-        ("OldA", "unknown contract: OldA is a name, of contract 12345: publish by the id"),
-        ("سكه0312پ01", "unknown contract: سكه0312پ01 is a name, of contract 7"),
+        ("OldA", "unknown contract: OldA is the name of contract 12345; publish by the id"),
+        ("سكه0312پ01", "unknown contract: سكه0312پ01 is the name of contract 7"),
         ("99", "unknown contract: 99 (register it with `ime-live contracts import`)"),
         ("۱۲۳۴۵", "unknown contract: ۱۲۳۴۵ (register it"),
         (-12345, "unknown contract: -12345 (register it"),

@@ -1,7 +1,7 @@
-"""Make the AsyncAPI 3.0 document, which describes the streams. No I/O.
+"""Generate the AsyncAPI 3.0 document, which describes the streams. No I/O.
 
-It is made from the types of the messages and the parameters of the streams. As AsyncAPI requires,
-it takes the gateway's view: what the gateway *sends* a client receives.
+It comes from the types of the messages and the parameters of the streams. As AsyncAPI requires, it
+takes the gateway's view: a client receives the messages that the gateway *sends*.
 """
 
 from __future__ import annotations
@@ -220,18 +220,21 @@ def query_of(endpoint: Endpoint) -> Schema:
     """
     properties: Schema = {}
     required: list[Schema] = []
-    for each in parameters_of(endpoint).values():
-        schema = each.schema()
-        if isinstance(each.type, Names) and each.type.limited:
+    for parameter in parameters_of(endpoint).values():
+        schema = parameter.schema()
+        if isinstance(parameter.type, Names) and parameter.type.limited:
             schema["maxItems"] = GatewaySettings.max_contracts
-        properties[each.name] = schema | {"description": each.description}
-        for alias in each.aliases:
+        properties[parameter.name] = schema | {"description": parameter.description}
+        for alias in parameter.aliases:
             properties[alias] = schema | {
-                "description": f"Another spelling of `{each.name}`.",
-                ALIAS: each.name,
+                "description": f"Another spelling of `{parameter.name}`.",
+                ALIAS: parameter.name,
             }
-        if each.missing:
-            required += [{"required": [name]} for name in (each.name, *each.aliases, *each.instead)]
+        if parameter.missing:
+            required += [
+                {"required": [name]}
+                for name in (parameter.name, *parameter.aliases, *parameter.instead)
+            ]
     return {"type": "object", "properties": properties, "anyOf": required}
 
 
@@ -245,20 +248,20 @@ def _capital(name: str) -> str:
 
 
 def _messages() -> Node:
-    made: Node = {}
+    messages: Node = {}
     for name, (title, schema) in _MESSAGES.items():
-        made[name] = {
+        messages[name] = {
             "name": name,
             "title": title,
             "contentType": "application/json",
             "payload": {"$ref": _SCHEMA.format(name=schema)},
         }
         if examples := SPECIMENS.get(name):
-            made[name]["examples"] = [{"payload": payload} for payload in examples]
-    made["end"]["examples"] = [
+            messages[name]["examples"] = [{"payload": payload} for payload in examples]
+    messages["end"]["examples"] = [
         {"payload": {"code": int(CloseCode.POLICY_VIOLATION), "reason": "token expired"}}
     ]
-    return made
+    return messages
 
 
 # Kind of message → its title, and the name of its schema.
@@ -297,7 +300,7 @@ def _schemas() -> dict[str, Schema]:
 
 def _without(schema: Schema, absent: str, present: str) -> Schema:
     """Return the schema of a message that has ``present`` and not ``absent``."""
-    properties = {name: each for name, each in schema["properties"].items() if name != absent}
+    properties = {name: value for name, value in schema["properties"].items() if name != absent}
     return schema | {
         "properties": properties,
         "required": [name for name in properties if name in {present, *schema["required"]}],

@@ -1,4 +1,4 @@
-"""Make the OpenAPI document, which describes the REST calls. No I/O.
+"""Generate the OpenAPI document, which describes the REST calls. No I/O.
 
 Its schemas come from the types of the responses, its paths and parameters from the names by which
 requests are read. A framework's generator supports neither calls that return ready bytes nor two
@@ -61,7 +61,7 @@ def _complete(path: str, operation: Part, schemas: Mapping[str, Part]) -> None:
 
 
 def operation_id(path: str) -> str:
-    """Return the name of a call, which generated clients make a method's name of.
+    """Return the name of a call, from which generated clients derive the name of a method.
 
     >>> operation_id("/live/data/best-limit/contract/name")
     'getBestLimitByName'

@@ -209,8 +209,8 @@ def _markets() -> Part:
 
 def _parameters(endpoint: Endpoint) -> list[Part]:
     """Return the parameters of an endpoint, without the token, which is a security scheme."""
-    found = parameters_of(endpoint)
-    return [_parameter(each) for each in found.values() if each.name != TOKEN]
+    parameters = parameters_of(endpoint)
+    return [_parameter(parameter) for parameter in parameters.values() if parameter.name != TOKEN]
 
 
 def _parameter(parameter: Parameter) -> Part:
@@ -220,7 +220,7 @@ def _parameter(parameter: Parameter) -> Part:
     schema = parameter.schema()
     if isinstance(parameter.type, Names) and parameter.type.limited:
         schema["maxItems"] = GatewaySettings.max_contracts
-    found: Part = {
+    item: Part = {
         "name": parameter.name,
         "in": "query",
         "required": bool(parameter.missing),
@@ -228,8 +228,8 @@ def _parameter(parameter: Parameter) -> Part:
         "schema": schema,
     }
     if schema["type"] == "array":
-        found |= {"style": "form", "explode": True}
-    return found
+        item |= {"style": "form", "explode": True}
+    return item
 
 
 def _operation(
@@ -251,8 +251,8 @@ def _operation(
             "headers": {"ETag": _header("Entity tag of `Data`.")},
         },
     }
-    for status, said in sorted((_REFUSALS | dict(refusals)).items()):
-        responses[status] = _refusal(said)
+    for status, meaning in sorted((_REFUSALS | dict(refusals)).items()):
+        responses[status] = _refusal(meaning)
     responses["429"]["headers"] = {"Retry-After": _header("Seconds to wait.", {"type": "integer"})}
     tags = {
         "name": "If-None-Match",
@@ -319,10 +319,10 @@ def _state() -> Part:
 
 
 def _plain(title: str, text: str, schema: Part, parameters: Sequence[Part] = ()) -> Part:
-    found: Part = {"tags": [_STATE], "summary": title}
+    operation: Part = {"tags": [_STATE], "summary": title}
     if text:
-        found["description"] = text
+        operation["description"] = text
     if parameters:
-        found["parameters"] = list(parameters)
+        operation["parameters"] = list(parameters)
     content = {"application/json": {"schema": schema}}
-    return found | {"responses": {"200": {"description": "Success.", "content": content}}}
+    return operation | {"responses": {"200": {"description": "Success.", "content": content}}}

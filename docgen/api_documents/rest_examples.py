@@ -1,4 +1,4 @@
-"""Make an example of a response from its schema, for the OpenAPI document. No I/O.
+"""Generate an example of a response from its schema, for the OpenAPI document. No I/O.
 
 A property has the same value wherever it occurs: that of `_VALUES`, or else the simplest one that
 its schema allows. So every call has an example, and a new call needs no example of its own.
@@ -30,7 +30,7 @@ WHOLE_EXAMPLES: Final[Mapping[str, Any]] = {
     ),
     "/openapi.json": {"openapi": "3.1.0", "info": {"title": "ime-live", "version": "0"}},
 }
-"""Path of a call → an example of its response, where the schema does not tell the content."""
+"""Path of a call → an example of its response, where the schema does not describe the content."""
 
 _PREFIX: Final = "#/components/schemas/"
 
@@ -154,17 +154,17 @@ def example_of(schema: Schema, schemas: Mapping[str, Schema], key: str) -> Any: 
 
 
 def _object(schema: Schema, schemas: Mapping[str, Schema], key: str) -> dict[str, Any]:
-    found = {}
+    example = {}
     required = schema.get("required", ())
     for name, inner in schema.get("properties", {}).items():
         if name not in required and not _VALUES.get(name):
             continue
         inside = _KEYS.get(name, key)
-        found[name] = _VALUES[name] if name in _VALUES else example_of(inner, schemas, inside)
+        example[name] = _VALUES[name] if name in _VALUES else example_of(inner, schemas, inside)
         if name in ("call", "put"):
-            found[name] |= {"market": Market.OPTION.value, "dataClass": "Option"}
-            found[name] |= {"contractName": f"SAF{name[0].upper()}1000", "optionType": name}
+            example[name] |= {"market": Market.OPTION.value, "dataClass": "Option"}
+            example[name] |= {"contractName": f"SAF{name[0].upper()}1000", "optionType": name}
     values = schema.get("additionalProperties")
     if isinstance(values, dict):
-        found[key] = example_of(values, schemas, key)
-    return found
+        example[key] = example_of(values, schemas, key)
+    return example

@@ -1,6 +1,6 @@
 """Types and schemas of the REST responses, for the OpenAPI document. No I/O.
 
-The gateway builds some bodies from stored bytes, without a type. Their types are made here.
+The gateway builds some bodies from stored bytes, without a type. Their types are defined here.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _REFERENCE: Final = "#/components/schemas/{name}"
 
 def _overview_type(static: type[Struct]) -> type[Struct]:
     sections = [
-        (each.name, each.type | None, field(name=each.encode_name))
-        for each in msgspec.structs.fields(Payload)
+        (section.name, section.type | None, field(name=section.encode_name))
+        for section in msgspec.structs.fields(Payload)
     ]
     return msgspec.defstruct(
         f"{static.__name__}Overview",
@@ -91,14 +91,14 @@ def rest_schemas() -> Part:
         Report,
     ]
     schemas = schemas_of(types, _REFERENCE)
-    said, sections = attributes_of(Contract), attributes_of(Payload)
+    descriptions, sections = attributes_of(Contract), attributes_of(Payload)
     for kind in (*TYPES.values(), *OVERVIEWS.values(), Details, DETAILS_OVERVIEW):
         properties = schemas[kind.__name__]["properties"]
-        for each in msgspec.structs.fields(kind):
-            if each.name in said:
-                properties[each.encode_name]["description"] = said[each.name]
-            elif each.name in sections:
-                properties[each.encode_name]["description"] = sections[each.name]
+        for attribute in msgspec.structs.fields(kind):
+            if attribute.name in descriptions:
+                properties[attribute.encode_name]["description"] = descriptions[attribute.name]
+            elif attribute.name in sections:
+                properties[attribute.encode_name]["description"] = sections[attribute.name]
     return schemas
 
 

@@ -1,4 +1,4 @@
-"""Make JSON Schemas from the types of messages and responses.
+"""Generate JSON Schemas from the types of messages and responses.
 
 The descriptions come from the docstrings' attributes. The schemas fit any document. No I/O.
 """
@@ -29,9 +29,9 @@ def schemas_of(types: Iterable[type], template: str) -> dict[str, Schema]:
     """
     types = list(types)
     _, components = msgspec.json.schema_components(types, ref_template=template)
-    known = _classes_in(types)
+    classes = _classes_in(types)
     return {
-        name: _described(_tidied(schema), known[name], template)
+        name: _described(_tidied(schema), classes[name], template)
         for name, schema in components.items()
     }
 
@@ -46,18 +46,20 @@ def _described(schema: Schema, documented: type, template: str) -> Schema:
     described["description"] = description_of(documented)
     if issubclass(documented, Enum):
         # In the order of their definition; msgspec sorts them.
-        described["enum"] = [each.value for each in documented]
+        described["enum"] = [member.value for member in documented]
         described["type"] = "string"
     elif issubclass(documented, Struct):
         described["properties"] = dict(described["properties"])
         tag = documented.__struct_config__.tag_field
         if tag in described["properties"]:
             described["properties"][tag] |= {"description": "kind of the message."}
-        said = attributes_of(documented)
-        for each in msgspec.structs.fields(documented):
-            if text := said.get(each.name):
+        descriptions = attributes_of(documented)
+        for attribute in msgspec.structs.fields(documented):
+            if text := descriptions.get(attribute.name):
                 properties = described["properties"]
-                properties[each.encode_name] = with_description(properties[each.encode_name], text)
+                properties[attribute.encode_name] = with_description(
+                    properties[attribute.encode_name], text
+                )
         if not described.get("required"):
             described.pop("required", None)
     return described
@@ -90,14 +92,14 @@ def _for_readers(text: str) -> str:
 def _tidied(schema: Any) -> Any:  # noqa: ANN401 - any part of a schema
     """Simplify a schema: numbers and nullable values without ``anyOf``."""
     if isinstance(schema, list):
-        return [_tidied(each) for each in schema]
+        return [_tidied(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     tidy = {key: _tidied(value) for key, value in schema.items()}
     choice = tidy.get("anyOf")
-    if choice is not None and all(set(each) == {"type"} for each in choice):
+    if choice is not None and all(set(alternative) == {"type"} for alternative in choice):
         del tidy["anyOf"]
-        types = [each["type"] for each in choice]
+        types = [alternative["type"] for alternative in choice]
         if "number" in types:
             types = [name for name in types if name != "integer"]
         tidy["type"] = types[0] if len(types) == 1 else types
@@ -106,7 +108,7 @@ def _tidied(schema: Any) -> Any:  # noqa: ANN401 - any part of a schema
 
 def _classes_in(types: Iterable[type]) -> dict[str, type]:
     """Return the structs and enumerations that occur in ``types``, by name."""
-    found: dict[str, type] = {}
+    classes: dict[str, type] = {}
 
     def walk(info: object) -> None:
         if isinstance(info, msgspec.inspect.Field):
@@ -114,14 +116,14 @@ def _classes_in(types: Iterable[type]) -> dict[str, type]:
         elif isinstance(info, msgspec.inspect.Type):
             documented = getattr(info, "cls", None)
             if isinstance(documented, type):
-                if found.get(documented.__name__) is documented:
+                if classes.get(documented.__name__) is documented:
                     return
-                found[documented.__name__] = documented
+                classes[documented.__name__] = documented
             for name in info.__struct_fields__:
                 walk(getattr(info, name))
         elif isinstance(info, tuple | list):
-            for each in info:
-                walk(each)
+            for item in info:
+                walk(item)
 
     walk(msgspec.inspect.multi_type_info(types))
-    return found
+    return classes

@@ -1,4 +1,4 @@
-"""The command ``ime-live``, also as ``python -m ime_live``."""
+"""The command ``ime-live``; ``python -m ime_live`` runs it as well."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _FLAGS: Mapping[str, str] = {
     "--redis-url": "IME_LIVE_REDIS_URL",
     "--proxy": "IME_LIVE_PROXY",
 }
-"""Flags of secrets, and the variables that mean the same."""
+"""Flags with secrets, and the environment variables with the same meaning."""
 
 _ADDRESSES = ("--redis-url", "--proxy")
-"""Flags of addresses, which have a secret only if they have a password."""
+"""Flags with addresses, which are secret only if they have a password."""
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     # First of all: what follows takes half a second to import.
     from ime_live.process import signals
 
-    signals.at_rest()
+    signals.reset()
     _hide_secrets()
     _open_standard_files()
     try:
@@ -73,40 +73,40 @@ def _hide_secrets() -> None:
     user and root. The process keeps its id.
     """
     variables: dict[str, str] = {}
-    kept = without_secrets(sys.argv[1:], variables)
+    arguments = without_secrets(sys.argv[1:], variables)
     command = sys.orig_argv
     start = len(command) - len(sys.argv) + 1
     # In a process that was forked, and not started, these arguments are not its own.
     if not variables or start < 1 or command[start:] != sys.argv[1:]:
         return
     os.environ.update(variables)
-    os.execv(sys.executable, [command[0], *command[1:start], *kept])  # noqa: S606 - the same command
+    os.execv(sys.executable, [command[0], *command[1:start], *arguments])  # noqa: S606 - the same command
 
 
 def without_secrets(arguments: Sequence[str], variables: MutableMapping[str, str]) -> list[str]:
     """Return arguments without the secrets, which are put into ``variables``.
 
-    >>> found = {}
-    >>> without_secrets(["serve", "--jwt-secret", "geheim", "--port=0"], found), found
-    (['serve', '--port=0'], {'IME_LIVE_JWT_SECRET': 'geheim'})
+    >>> variables = {}
+    >>> without_secrets(["serve", "--jwt-secret", "abc", "--port=0"], variables), variables
+    (['serve', '--port=0'], {'IME_LIVE_JWT_SECRET': 'abc'})
     """
-    kept: list[str] = []
+    public: list[str] = []
     rest = iter(arguments)
     for argument in rest:
         if argument == "--":
-            return [*kept, argument, *rest]
+            return [*public, argument, *rest]
         flag, equals, value = argument.partition("=")
         if flag not in _FLAGS:
-            kept.append(argument)
+            public.append(argument)
             continue
-        given: str | None = value if equals else next(rest, None)
-        words = [argument] if equals or given is None else [argument, given]
-        # An empty one means the default, which the variable of that name would not.
-        if not given or (flag in _ADDRESSES and "@" not in given):
-            kept += words
+        secret: str | None = value if equals else next(rest, None)
+        words = [argument] if equals or secret is None else [argument, secret]
+        # An empty flag overrides the variable, which an empty variable would not do.
+        if not secret or (flag in _ADDRESSES and "@" not in secret):
+            public += words
         else:
-            variables[_FLAGS[flag]] = given
-    return kept
+            variables[_FLAGS[flag]] = secret
+    return public
 
 
 if __name__ == "__main__":

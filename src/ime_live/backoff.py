@@ -1,23 +1,23 @@
 """Backoff: count failures, and compute the wait before the next attempt.
 
-Exponential with full jitter: a random time between 0 and a limit that doubles. So those that failed
-of one cause, such as an unreachable store, do not retry in step.
+Exponential with full jitter: a random time between 0 and a limit that doubles. So clients that
+failed together, for example because the store was unreachable, do not retry together.
 """
 
 from __future__ import annotations
 
-import random as chance
 from collections.abc import Callable
+from random import random as random_fraction
 from typing import Final
 
 FIRST_LIMIT: Final = 1.0
-"""Longest first wait in seconds: after most breaks the other side is back soon."""
+"""Maximum first wait in seconds: most outages are short."""
 
-_MOST_DOUBLINGS: Final = 32  # beyond any limit in use, without an overflow
+_MAX_DOUBLINGS: Final = 32  # beyond any limit in use, without an overflow
 
 
 class Backoff:
-    """Waits between attempts.
+    """Computes the waits between attempts.
 
     Attributes:
         failures: number of failed attempts since the last success.
@@ -26,18 +26,18 @@ class Backoff:
     def __init__(
         self,
         limit: float,
-        random: Callable[[], float] = chance.random,
+        random: Callable[[], float] = random_fraction,
         *,
         first_limit: float = FIRST_LIMIT,
         lasting: float = float("inf"),
     ) -> None:
-        """Start without failures.
+        """Create a back-off without failures.
 
         Args:
-            limit: longest wait in seconds.
+            limit: maximum wait in seconds.
             random: returns a number from 0 to below 1.
-            first_limit: longest first wait in seconds.
-            lasting: seconds after which a failure has nothing to do with those before.
+            first_limit: maximum first wait in seconds.
+            lasting: seconds of success after which earlier failures no longer count.
         """
         self.failures = 0
         self._limit = limit
@@ -53,10 +53,10 @@ class Backoff:
         """Note a failure, and return the seconds to wait before the next attempt.
 
         Args:
-            lasted: seconds that the attempt went well before it failed.
+            lasted: seconds of success before the failure.
         """
         if lasted >= self._lasting:
             self.reset()
-        longest = min(self._limit, self._first_limit * 2.0 ** min(self.failures, _MOST_DOUBLINGS))
+        longest = min(self._limit, self._first_limit * 2.0 ** min(self.failures, _MAX_DOUBLINGS))
         self.failures += 1
         return self._random() * longest

@@ -11,7 +11,7 @@ from msgspec import Struct
 from ime_live.market import Number
 
 MAX_DAYS: Final = 100
-"""Most days of contracts in a call for candles: a day has up to a few hundred bars."""
+"""Maximum of contracts times days in a call for candles: a day has up to a few hundred bars."""
 
 
 class Interval(StrEnum):

@@ -1,4 +1,4 @@
-"""Clock: the time, and waiting. Code that depends on time takes a clock; tests pass a fake one."""
+"""Clock: read the time, and wait. Code that depends on time gets one; tests pass a fake one."""
 
 from __future__ import annotations
 

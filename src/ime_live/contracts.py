@@ -164,8 +164,8 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
     @property
     def underlyings(self) -> frozenset[str]:
         """Id, name and title of the underlying as `fold_name` returns them, as far as known."""
-        known = (self.underlying_id, self.underlying_name, self.underlying_title)
-        return frozenset(_folded(each) for each in known if each) - {""}
+        names = (self.underlying_id, self.underlying_name, self.underlying_title)
+        return frozenset(_folded(name) for name in names if name) - {""}
 
     @property
     def days_to_expiration(self) -> int | None:
@@ -176,7 +176,7 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
         return days_left(self.expiration_date, datetime.now(zone_of_tehran()).date())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields by their names in Python, and `days_to_expiration`: a row for pandas.
+        """Return the fields and `days_to_expiration` by name, for a row of a ``pandas.DataFrame``.
 
         >>> Contract(contract_id="1", contract_name="A", market=Market.FUND).to_dict()["market"]
         'IMEFund'
@@ -197,8 +197,8 @@ _decode = msgspec.json.Decoder(Contract).decode
 def read_contract(raw: bytes | str) -> Contract:
     """Decode the record of one contract and check it.
 
-    A market that this version does not know, and a text that is no day, are read as None: newer
-    versions and other programs may have written it, and the contract is good.
+    A market that this version does not know, or a date that is invalid, is read as None: a newer
+    version or another program may have written it, and the other fields can be used.
 
     Raises:
         ContractError: it is not JSON, a field has the wrong type, or the id or name is empty.
@@ -214,20 +214,20 @@ def read_contract(raw: bytes | str) -> Contract:
     return contract
 
 
-def contract_of(raw: object) -> Contract:
+def contract_of(record: object) -> Contract:
     """Convert decoded JSON to a contract, as `read_contract`, without the check of id and name.
 
     Raises:
         msgspec.ValidationError: a field is missing or has the wrong type.
     """
-    if isinstance(raw, dict):
-        raw = dict(raw)
-        if isinstance(market := raw.get("market"), str) and market not in MARKETS:
-            raw["market"] = None
+    if isinstance(record, dict):
+        record = dict(record)
+        if isinstance(market := record.get("market"), str) and market not in MARKETS:
+            record["market"] = None
         for key in ("ExpirationDate", "settlementDate"):
-            if isinstance(day := raw.get(key), str) and not _is_day(day):
-                raw[key] = None
-    return msgspec.convert(raw, Contract)
+            if isinstance(day := record.get(key), str) and not _is_day(day):
+                record[key] = None
+    return msgspec.convert(record, Contract)
 
 
 def _is_day(text: str) -> bool:
@@ -244,8 +244,8 @@ _FIRST_YEAR: Final = 1900
 def days_left(expiration_date: date | None, today: date) -> int | None:
     """Return the days until a contract expires; 0 once it has, None if the date is not known.
 
-    It is never negative: programs that divide by it or take its root would fail, and the date
-    says the same.
+    It is never negative, because programs that divide by it or take its root would fail. The date
+    itself shows how long ago a contract expired.
     """
     # A year such as 1405 is a Jalali one, which was imported without conversion.
     if expiration_date is None or expiration_date.year < _FIRST_YEAR:
@@ -257,7 +257,7 @@ def check_contract(contract: Contract) -> None:
     """Check that id and name of a contract are not empty.
 
     Raises:
-        ContractError: one of them is.
+        ContractError: one of them is empty.
     """
     if not contract.contract_id.strip():
         raise ContractError(f"contractId must not be empty, got {contract.contract_id!r}")

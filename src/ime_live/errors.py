@@ -4,7 +4,7 @@ All errors have one root, so that a program can catch all of them::
 
     ImeLiveError
     ├── PayloadError            a payload is incomplete or has wrong types
-    ├── ContractError           a contract cannot be registered as given
+    ├── ContractError           a contract cannot be registered
     ├── UnknownContractError    no contract has that name or id
     ├── StoreError              Redis or Valkey cannot be reached, or refused a command
     │   ├── StoreSettingsError  the server does not match the settings; waiting does not help
@@ -54,7 +54,7 @@ class PayloadError(ImeLiveError):
 
 
 class ContractError(ImeLiveError):
-    """A contract cannot be registered as given: its id is empty or its name is taken, say."""
+    """A contract cannot be registered, for example because its id is empty or its name is taken."""
 
 
 class UnknownContractError(ImeLiveError):
@@ -146,17 +146,25 @@ class CloseCode(IntEnum):
     """WebSocket close codes of this service and of proxies in front of it (RFC 6455, 7.4.1)."""
 
     NORMAL = 1000
+    """The client closed the stream."""
     GOING_AWAY = 1001
     """The gateway is shutting down: reconnect to reach another one."""
     PROTOCOL_ERROR = 1002
+    """The peer broke the WebSocket protocol."""
     UNSUPPORTED_DATA = 1003
+    """The peer sent a kind of data that is not accepted."""
     INVALID_DATA = 1007
+    """The peer sent a text that is not UTF-8."""
     POLICY_VIOLATION = 1008
     """The documented code for a bad token or contract: do not repeat the request unchanged."""
     MESSAGE_TOO_BIG = 1009
+    """The peer sent a message that is too long."""
     INTERNAL_ERROR = 1011
+    """The gateway failed, or the client did not answer a ping: reconnect."""
     SERVICE_RESTART = 1012
+    """The service is restarting: reconnect."""
     TRY_AGAIN_LATER = 1013
+    """The client was too slow, or a limit is reached: reconnect after a wait."""
 
 
 class RefusedError(ImeLiveError):
@@ -208,6 +216,15 @@ class LimitError(RefusedError):
         self.status = status
         self.retry_after = retry_after
         super().__init__(reason, code=CloseCode.TRY_AGAIN_LATER, kind=kind)
+
+
+def system_reason(error: Exception) -> str:
+    """Return a short description of an operating system error, in lower case.
+
+    >>> system_reason(FileNotFoundError(2, "No such file or directory"))
+    'no such file or directory'
+    """
+    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 def printable_reason(text: str) -> str:

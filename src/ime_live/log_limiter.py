@@ -26,7 +26,12 @@ class PlainLines:
     def __init__(
         self, warning: Callable[[str], object], *, info: Callable[[str], object] | None = None
     ) -> None:
-        """Take what writes a line of each level; ``warning`` writes all if there is no other."""
+        """Create an adapter.
+
+        Args:
+            warning: writes a line of level ``warning``.
+            info: writes a line of level ``info``; None uses ``warning``.
+        """
         self._warning = warning
         self._info = info or warning
 
@@ -46,8 +51,7 @@ def _with_count(event: str, repeated: int) -> str:
 class LogLimiter:
     """Writes the first event of a kind at once, and the next one only after an interval.
 
-    A line that follows others of its kind which were left out carries their number in
-    ``repeated``.
+    The next line has the number of events that were left out since, in ``repeated``.
 
     ::
 
@@ -63,7 +67,7 @@ class LogLimiter:
         max_keys: int = _MAX_KEYS,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """Make a limiter that has written nothing yet.
+        """Create a limiter.
 
         Args:
             log: the logger that writes the lines.
@@ -80,19 +84,19 @@ class LogLimiter:
         """By kind: when the next line may be written, and how many were left out since the last."""
 
     def info(self, event: str, /, *, key: Hashable, **fields: object) -> bool:
-        """Write a line of level ``info`` if one of this kind is due; whether it was."""
+        """Write a line of level ``info`` if one of this kind is due; return whether it was."""
         return self._write(self._log.info, event, key, fields)
 
     def warning(self, event: str, /, *, key: Hashable, **fields: object) -> bool:
-        """Write a line of level ``warning`` if one of this kind is due; whether it was."""
+        """Write a line of level ``warning`` if one of this kind is due; return whether it was."""
         return self._write(self._log.warning, event, key, fields)
 
     def error(self, event: str, /, *, key: Hashable, **fields: object) -> bool:
-        """Write a line of level ``error`` if one of this kind is due; whether it was."""
+        """Write a line of level ``error`` if one of this kind is due; return whether it was."""
         return self._write(self._log.error, event, key, fields)
 
     def forget(self, key: Hashable) -> None:
-        """Write the next event of this kind at once: its fault was over in between."""
+        """Write the next event of this kind at once, because the fault has ended."""
         self._kinds.pop(key, None)
 
     def _write(
@@ -100,7 +104,7 @@ class LogLimiter:
     ) -> bool:
         now = self._monotonic()
         if key not in self._kinds and len(self._kinds) >= self._max_keys:
-            self._kinds = {kind: kept for kind, kept in self._kinds.items() if kept[0] > now}
+            self._kinds = {kind: state for kind, state in self._kinds.items() if state[0] > now}
             if len(self._kinds) >= self._max_keys:
                 key = _OVERFLOW
         due, repeated = self._kinds.get(key, (now, 0))

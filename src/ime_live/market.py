@@ -67,7 +67,7 @@ class BestLimit(Struct, gc=False):
             level: 1, 2 or 3, as text or number.
 
         Raises:
-            KeyError: there is no such level.
+            KeyError: the level is not 1, 2 or 3.
         """
         match str(level):
             case "1":
@@ -78,7 +78,7 @@ class BestLimit(Struct, gc=False):
                 return self.third
         raise KeyError(level)
 
-    # Without these two, Python would iterate by calling `__getitem__` from 0 up.
+    # Without these two methods, Python would iterate by calling `__getitem__` from 0 up.
 
     def __iter__(self) -> Iterator[Level]:
         """Iterate over the levels, the best one first."""
@@ -181,11 +181,15 @@ class Payload(Struct, gc=False):
     contract_info: ContractInfo = field(name="ContractInfo")
 
     def to_json(self) -> bytes:
-        """Encode compactly, keys in the documented order, UTF-8 unescaped."""
+        """Encode as compact JSON: keys in the documented order, UTF-8 without escapes."""
         return _encode(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all values in one flat row for pandas, see `row_of`."""
+        """Return all values as one flat dict, for a row of a ``pandas.DataFrame``.
+
+        The keys are the names of attributes. Those of a level of the order book end in its number:
+        ``buy_price_1`` is the highest bid.
+        """
         return row_of(self)
 
 
@@ -209,16 +213,16 @@ class PayloadSections(Struct, gc=False, omit_defaults=True):
     contract_info: ContractInfo | UnsetType = field(default=UNSET, name="ContractInfo")
 
     def to_json(self) -> bytes:
-        """Encode compactly, keys in the documented order, UTF-8 unescaped."""
+        """Encode as compact JSON: keys in the documented order, UTF-8 without escapes."""
         return _encode(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the values of the sections that are there in one flat row, see `row_of`."""
+        """Return the values of the present sections as one flat dict; see `Payload.to_dict`."""
         return row_of(self)
 
 
 SECTIONS: Final[Mapping[str, str]] = {
-    each.encode_name: each.name for each in msgspec.structs.fields(Payload)
+    section.encode_name: section.name for section in msgspec.structs.fields(Payload)
 }
 """The sections of a payload in the documented order: name on the wire → attribute."""
 
@@ -230,11 +234,7 @@ def sections_of(payload: Payload | PayloadSections, sections: Iterable[str]) -> 
 
 
 def row_of(payload: Payload | PayloadSections) -> dict[str, Any]:
-    """Return the values of a payload in one flat row, as pandas takes it.
-
-    The keys are the attributes' names in Python. Those of a level of the order book end in its
-    number: ``buy_price_1`` is the highest bid.
-    """
+    """Return the values of a payload as one flat dict; see `Payload.to_dict`."""
     row: dict[str, Any] = {}
     for attribute in SECTIONS.values():
         section = getattr(payload, attribute)

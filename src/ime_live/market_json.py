@@ -39,12 +39,12 @@ def stored_json(payload: Payload) -> bytes:
     """Encode a payload with one spelling per number, so that the store can compare texts.
 
     Large floats are whole numbers and are written as such: 1e16 as 10000000000000000. The store's
-    script treats 5.0 and 5 as equal, and keeps the spelling that came first.
+    script treats 5.0 and 5 as equal, and keeps the first spelling.
 
     Raises:
         PayloadError: the JSON is longer than `MAX_STATE_BYTES`.
     """
-    data = _ODD_NUMBER.sub(lambda found: b"%d" % int(float(found[0])), _encode(payload))
+    data = _ODD_NUMBER.sub(lambda match: b"%d" % int(float(match[0])), _encode(payload))
     check_size(len(data))
     return data
 
@@ -80,14 +80,14 @@ def read_payload(data: Payload | Mapping[str, Any] | bytes | str) -> Payload:
     try:
         # Via JSON even for a mapping: a value that JSON cannot hold (NaN becomes null) must fail
         # here, and not at the readers.
-        raw = data if isinstance(data, bytes | str) else _encode(data)
-        check_size(len(raw))  # a text has at least as many bytes as characters
-        if isinstance(raw, str):
-            raw = raw.encode()
-            check_size(len(raw))
-        payload = _decode_payload(raw)
+        encoded = data if isinstance(data, bytes | str) else _encode(data)
+        check_size(len(encoded))  # a text has at least as many bytes as characters
+        if isinstance(encoded, str):
+            encoded = encoded.encode()
+            check_size(len(encoded))
+        payload = _decode_payload(encoded)
         if not isinstance(data, Payload):
-            _refuse_unknown_keys(_decode_any(raw), msgspec.to_builtins(payload), "$")
+            _refuse_unknown_keys(_decode_any(encoded), msgspec.to_builtins(payload), "$")
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
         raise PayloadError(str(error)) from error
     return payload
@@ -108,17 +108,17 @@ def read_stored(data: bytes) -> Payload:
 
 def payload_error(error: Exception) -> PayloadError:
     """Convert an error of the decoder to a `PayloadError`."""
-    # The position differs from message to message, so it is no part of the kind.
+    # The position differs from message to message, so it is not a part of the kind.
     kind = error.reason if isinstance(error, UnicodeDecodeError) else _PLACE.sub("", str(error))
     return PayloadError(str(error), kind=kind)
 
 
-def _refuse_unknown_keys(given: object, known: object, path: str) -> None:
-    if isinstance(given, dict) and isinstance(known, dict):
-        for key, value in given.items():
-            if key not in known:
+def _refuse_unknown_keys(data: object, documented: object, path: str) -> None:
+    if isinstance(data, dict) and isinstance(documented, dict):
+        for key, value in data.items():
+            if key not in documented:
                 raise PayloadError(f"Object contains unknown field `{key}` - at `{path}`")
-            _refuse_unknown_keys(value, known[key], f"{path}.{key}")
+            _refuse_unknown_keys(value, documented[key], f"{path}.{key}")
 
 
 def merge(payload: Payload, part: Mapping[str, Any]) -> Payload:
@@ -129,18 +129,18 @@ def merge(payload: Payload, part: Mapping[str, Any]) -> Payload:
     Raises:
         PayloadError: ``part`` names an unknown key, or a value has the wrong type.
     """
-    whole = msgspec.to_builtins(payload)
-    _merge_into(whole, part)
-    return read_payload(whole)
+    values = msgspec.to_builtins(payload)
+    _merge_into(values, part)
+    return read_payload(values)
 
 
-def _merge_into(whole: dict[str, Any], part: Mapping[str, Any]) -> None:
+def _merge_into(target: dict[str, Any], part: Mapping[str, Any]) -> None:
     for key, value in part.items():
-        inner = whole.get(key)
+        inner = target.get(key)
         if isinstance(inner, dict) and isinstance(value, Mapping):
             _merge_into(inner, value)
         else:
-            whole[key] = value
+            target[key] = value
 
 
 class _Publication(Struct, gc=False):

@@ -4,7 +4,7 @@ These structs are the only definition of the text messages: the schemas in `/asy
 client library use them. The gateway writes its messages as prepared bytes
 (`ime_live.gateway.hub.frames`); tests compare the two.
 
-The key ``channel`` tells the kinds of messages apart. Without opt-ins there is only
+The key ``channel`` distinguishes the kinds of messages. Without opt-ins there is only
 `StreamMessage`.
 """
 
@@ -34,8 +34,7 @@ class StreamMessage(Struct, frozen=True, kw_only=True, tag_field="channel", tag=
     Attributes:
         contract_name: name of the contract as the client gave it; absent if it gave the id.
         contract_id: id of the contract as the client gave it; absent if it gave the name.
-        timestamp: when the contract came into this state: ISO 8601 with six digits, Tehran's wall
-            clock, no offset.
+        timestamp: time of the state: ISO 8601 with six digits, Tehran's wall clock, no offset.
         skipped: only with ``skipped=true``: number of states of the contract left out since its
             last message, because the client was slow or asked for a `max_rate`.
         data: the complete state, or with ``sections=`` those sections of it.
@@ -53,7 +52,7 @@ class StatusData(Struct, frozen=True, rename="camel"):
 
     Attributes:
         feed: state of the feed; None if there never was a feed.
-        since: when the feed came into that state.
+        since: when the feed entered that state.
         last_board: when the last of the exchange's boards arrived.
         current: whether the gateway has just compared the contracts with the store.
         markets: state of each market. A newer gateway may have markets that are unknown here.
@@ -81,9 +80,10 @@ class StatusMessage(Struct, frozen=True, tag_field="channel", tag=STATUS):
 
 
 class ContractFilter(Struct, frozen=True, omit_defaults=True):
-    """A choice of contracts by what they are; contracts that are listed later join by themselves.
+    """A filter of contracts by market, underlying, name or id; it includes those listed later.
 
-    A contract matches if it is listed and each part that is not empty has a value that fits it.
+    A contract matches if it is listed, and if it has one of the values of each part that is not
+    empty.
 
     >>> ContractFilter.of("name", markets=["IMEOption"], underlyings=["KA"])
     ContractFilter(by='name', markets=('IMEOption',), patterns=(), underlyings=('KA',))
@@ -91,8 +91,8 @@ class ContractFilter(Struct, frozen=True, omit_defaults=True):
     Attributes:
         by: whether messages name the contracts by their present ``name`` or by their ``id``.
         markets: markets of the exchange.
-        patterns: patterns of names or, if it is by id, of ids, with the wildcard ``*``;
-            ``id:10*`` among the first, and ``name:GC*`` among the second, are the other kind.
+        patterns: patterns with the wildcard ``*``, of names or of ids as `by` says. The prefix
+            ``name:`` or ``id:`` gives a pattern of the other kind: ``id:10*``.
         underlyings: names or ids of underlyings.
     """
 
@@ -111,8 +111,8 @@ class ContractFilter(Struct, frozen=True, omit_defaults=True):
         underlyings: Iterable[str] = (),
     ) -> Self:
         """Return a filter with each value once and in order, so that equal choices are equal."""
-        each = (markets, patterns, underlyings)
-        return cls(by, *(tuple(sorted(set(map(str, values)))) for values in each))
+        parts = (markets, patterns, underlyings)
+        return cls(by, *(tuple(sorted(set(map(str, values)))) for values in parts))
 
 
 class Action(StrEnum):
@@ -129,14 +129,15 @@ class ControlRequest(
 
     Attributes:
         action: whether to add or to remove contracts.
-        contract_names: contracts by name; one with a ``*`` that is no contract's name is a pattern.
+        contract_names: contracts by name; a name with a ``*`` is a pattern, unless a contract has
+            that name.
         contract_ids: contracts by id, as texts or numbers; or patterns of ids.
         market: markets, or one, whose contracts are chosen; see `ContractFilter`.
         underlying: names or ids of underlyings, or one, whose contracts are chosen.
         by: whether messages name contracts that are chosen without a pattern by ``name`` or by
-            ``id``; None as the stream's endpoint.
-        snapshot: whether to send the present states of the added contracts at once; None as the
-            stream's own ``snapshot=``.
+            ``id``; None follows the stream's endpoint.
+        snapshot: whether to send the present states of the added contracts at once; None follows
+            the stream's own ``snapshot=``.
         id: any text or number; the answer repeats it.
     """
 
@@ -179,8 +180,8 @@ class NamedContracts(Struct, frozen=True):
 
 
 LISTING: Final = "listing"
-"""`ControlData.action` of a message that no command has asked for: contracts have joined the
-stream, or left it, because a filter matches them, or no longer does."""
+"""`ControlData.action` of a message without a command: contracts have joined the stream or left it,
+because a filter now matches them, or no longer does."""
 
 
 class ControlData(Struct, frozen=True):
@@ -189,12 +190,12 @@ class ControlData(Struct, frozen=True):
     Attributes:
         id: id of the command.
         action: action of the command; None if it could not be read; `LISTING` without a command.
-        contract_names: all contracts of the stream that were asked for by name, as they were named.
-        contract_ids: all contracts of the stream that were asked for by id.
+        contract_names: all contracts that the client has requested by name, in its spelling.
+        contract_ids: all contracts that the client has requested by id.
         errors: the parts of the command that were refused; the rest was done. Without a command,
             the contracts that were not added.
         filters: all filters of the stream; absent if it has none.
-        matching: the contracts that its filters match now; absent as `filters`.
+        matching: the contracts that its filters match now; absent if it has none.
         added: contracts that have just joined; only in a message without a command.
         removed: contracts that have just left.
     """
@@ -229,12 +230,12 @@ _decode_message = msgspec.json.Decoder(GatewayMessage).decode
 _decode_request = msgspec.json.Decoder(ControlRequest).decode
 
 
-class _Asks(Struct):
+class _RequestHead(Struct):
     action: object
     id: object = None
 
 
-_decode_asks = msgspec.json.Decoder(_Asks).decode
+_decode_head = msgspec.json.Decoder(_RequestHead).decode
 
 
 def read_message(text: bytes | str) -> GatewayMessage:
@@ -259,26 +260,26 @@ def read_request(message: bytes | str, *, binary: bool = False) -> ControlReques
         texts of their own to keep a connection alive.
 
     Raises:
-        ControlError: it has an ``action``, but is no valid command.
+        ControlError: it has an ``action``, but is not a valid command.
     """
     data = message.encode("utf-8", "surrogatepass") if isinstance(message, str) else message
     text = data.removeprefix(codecs.BOM_UTF8)
     try:
-        asks = _decode_asks(text)
+        head = _decode_head(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         if _has_action(text):
             raise ControlError(f"a control message must be valid JSON: {error}") from error
         return None
-    request_id = asks.id if isinstance(asks.id, str | int) else None
+    request_id = head.id if isinstance(head.id, str | int) else None
     if binary:
         raise ControlError("a control message must be text, got binary", id=request_id)
     if text != data:
         raise ControlError(
             "a control message must begin with its JSON, got a byte-order mark", id=request_id
         )
-    if asks.action not in list(Action):
+    if head.action not in list(Action):
         raise ControlError(
-            f"action is neither {' nor '.join(Action)}: {asks.action}", id=request_id
+            f"action is neither {' nor '.join(Action)}: {head.action}", id=request_id
         )
     try:
         return _decode_request(text)

@@ -1,4 +1,4 @@
-"""Publisher: publish market data to all gateways if it has changed.
+"""Publisher: publish the market data of contracts to all gateways when it has changed.
 
 It checks a payload and passes it to the store. There one script compares it with the last state,
 assigns a version, stores and publishes it atomically. The project's own feeds publish through it.
@@ -75,7 +75,7 @@ class PublishResult(Struct, frozen=True):
 
 
 class Publisher:
-    """Publishes market data to Redis or Valkey.
+    """Publishes the market data of contracts to Redis or Valkey.
 
     ::
 
@@ -83,8 +83,8 @@ class Publisher:
             result = await publisher.publish("12345", payload)
 
     The id of a contract is a text or a whole number: ``12345`` means ``"12345"``. The contract must
-    be registered, because clients could not subscribe to it otherwise. While no contract at all is
-    registered, as in a store that has lost its data, every id is accepted.
+    be registered, because clients could not subscribe to it otherwise. If the store has no
+    contracts at all, for example after a loss of its data, every id is accepted.
     """
 
     def __init__(
@@ -173,8 +173,8 @@ class Publisher:
         Args:
             payloads: pairs of a contract's id and its complete market data.
             token: fencing token, see `ime_live.store.lease`. The write is refused if a newer token
-                was used before. None does not fence: for a single publisher, or where a second one
-                does no harm.
+                was used before. None writes without a token: for a single publisher, or where a
+                second one does no harm.
             pushed_at: by contract id, when the exchange pushed the data, by the exchange's clock.
                 It is stored beside the state for the next leader. None stores no such time.
 
@@ -193,14 +193,14 @@ class Publisher:
         _TIMES.check("pushed_at", pushed_at)
         outcomes: list[PublishResult] = []
         items: list[tuple[str, bytes]] = []
-        given = _pairs_of(payloads)
+        pairs = _pairs_of(payloads)
         unknown: Mapping[str, ImeLiveError] = {}
         if token is None:  # a feed has registered what it publishes
-            unknown = await self._unregistered(_ids_of(each for each, _ in given))
-        for given_id, payload in given:
-            contract_id = str(given_id)
+            unknown = await self._unregistered(_ids_of(contract_id for contract_id, _ in pairs))
+        for identifier, payload in pairs:
+            contract_id = str(identifier)
             try:
-                contract_id = _id_of(given_id)
+                contract_id = _id_of(identifier)
                 if contract_id in unknown:
                     raise unknown[contract_id]
                 items.append((contract_id, stored_json(read_payload(payload))))
@@ -258,9 +258,11 @@ class Publisher:
                 return PublishResult(key, stored.version, stored.published)
         raise StoreError(f"contract {key} changes faster than a patch can be merged into it")
 
-    async def _unregistered(self, given: Iterable[str]) -> Mapping[str, UnknownContractError]:
+    async def _unregistered(
+        self, contract_ids: Iterable[str]
+    ) -> Mapping[str, UnknownContractError]:
         """Return the ids that are not registered, each with its error."""
-        ids = set(given) - self._registered
+        ids = set(contract_ids) - self._registered
         if not ids:
             return {}
         # A contract whose record cannot be read is registered as well.
@@ -286,8 +288,8 @@ def _read(contract_id: str, last: LastState | PayloadError) -> Update:
 
 def _with_arguments(text: str) -> str:
     """Name the arguments of `Publisher` in an error text, where it has options."""
-    for each in options(StoreSettings):
-        text = text.replace(flag(each.name), each.name)
+    for option in options(StoreSettings):
+        text = text.replace(flag(option.name), option.name)
     return text
 
 
@@ -307,7 +309,7 @@ def _pairs_of(payloads: Iterable[tuple[_IdT, _PayloadT]]) -> list[tuple[_IdT, _P
     return pairs
 
 
-def _id_of(given: object) -> str:
+def _id_of(value: object) -> str:
     """Convert an id to text.
 
     Raises:
@@ -315,11 +317,11 @@ def _id_of(given: object) -> str:
             cannot be encoded as UTF-8.
     """
     # True is an int in Python, and str() accepts b"5" and None.
-    if isinstance(given, bool) or not isinstance(given, str | int):
+    if isinstance(value, bool) or not isinstance(value, str | int):
         raise PayloadError(
-            f"contract id must be a text or a whole number, got {type(given).__name__}"
+            f"contract id must be a text or a whole number, got {type(value).__name__}"
         )
-    text = str(given)
+    text = str(value)
     if not text.strip():
         raise PayloadError(f"contract id must not be empty, got {text!r}")
     if text != text.strip():
@@ -333,11 +335,11 @@ def _id_of(given: object) -> str:
     return text
 
 
-def _ids_of(given: Iterable[object]) -> Iterator[str]:
+def _ids_of(values: Iterable[object]) -> Iterator[str]:
     """Return the values that can be ids."""
-    for each in given:
+    for value in values:
         with suppress(PayloadError):
-            yield _id_of(each)
+            yield _id_of(value)
 
 
 def _unknown(contract_id: str, registry: Registry) -> str:
@@ -346,6 +348,6 @@ def _unknown(contract_id: str, registry: Registry) -> str:
     except UnknownContractError:
         return f"unknown contract: {contract_id} (register it with `ime-live contracts import`)"
     return (
-        f"unknown contract: {contract_id} is a name, of contract {contract.contract_id}: "
+        f"unknown contract: {contract_id} is the name of contract {contract.contract_id}; "
         "publish by the id"
     )

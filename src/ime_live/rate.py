@@ -1,6 +1,6 @@
-"""Rate: how many requests or messages may come, or be sent (generic cell rate algorithm).
+"""Rate limit: requests or messages per second, with bursts (generic cell rate algorithm).
 
-It reads no clock: the time is passed in.
+It does not read a clock: the time is passed in.
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from __future__ import annotations
 from typing import Final
 
 BURST: Final = 5.0
-"""How many seconds' worth of requests or messages may come at once."""
+"""Size of a burst, in seconds of the permitted rate."""
 
 
 class Rate:
-    """A sustained rate, and `BURST` seconds' worth of it at once.
+    """Limits a client to a sustained rate, with bursts of `BURST` seconds of it.
 
-    One time is kept per client, by whoever asks: when all that it has sent would be due if it came
-    at the permitted rate.
+    The caller keeps one time per client: when all of its requests so far would be due at the
+    permitted rate.
     """
 
     def __init__(self, rate: float) -> None:
-        """Make a rate.
+        """Create a limit.
 
         Args:
             rate: requests or messages per second; 0 sets no limit.
@@ -34,12 +34,11 @@ class Rate:
         """Count a request if it is allowed.
 
         Args:
-            due: the client's time; any time in the past if it is new.
-            now: seconds, of a monotonic clock.
+            due: the client's time; for a new client, any time in the past.
+            now: time of a monotonic clock in seconds.
 
         Returns:
-            The client's time from now on, and the seconds until a request is allowed; 0 if this
-            one was.
+            The client's new time, and the seconds until a request is allowed; 0 if this one was.
         """
         due = max(due, now)
         wait = due - now - self._ahead

@@ -15,7 +15,13 @@ from ime_live.spelling import fold, fold_name
 
 
 class ImportResult(Struct, frozen=True):
-    """Result of an import: each contract id is in one of the three, in the order given."""
+    """Result of an import: each contract id is in one of three lists, in the order of the import.
+
+    Attributes:
+        added: ids that were not registered before.
+        changed: ids whose contract differs from the registered one.
+        unchanged: ids whose contract was registered with equal fields.
+    """
 
     added: tuple[str, ...]
     changed: tuple[str, ...]
@@ -89,7 +95,7 @@ class Registry:
         """Find a contract by its id.
 
         Raises:
-            UnknownContractError: there is none.
+            UnknownContractError: no contract has this id.
         """
         contract = self._by_id.get(contract_id)
         if contract is None:
@@ -103,7 +109,7 @@ class Registry:
         """Find a contract by its name, an alias, or another spelling of one.
 
         Raises:
-            UnknownContractError: there is none.
+            UnknownContractError: no contract has this name.
         """
         contract = self._by_name.get(name)
         if contract is None:
@@ -123,11 +129,13 @@ class Registry:
     @cached_property
     def _by_underlying(self) -> Mapping[str, Sequence[Contract]]:
         # Made on first use: few registries are asked, and folding a thousand titles takes 10 ms.
-        found = defaultdict(list)
-        for contract in sorted(self, key=lambda each: (each.contract_name, each.contract_id)):
+        index = defaultdict(list)
+        for contract in sorted(
+            self, key=lambda contract: (contract.contract_name, contract.contract_id)
+        ):
             for underlying in contract.underlyings:
-                found[underlying].append(contract)
-        return found
+                index[underlying].append(contract)
+        return index
 
     def with_changes(
         self,
@@ -157,24 +165,24 @@ class Registry:
             ContractError: an id or name is empty, an id is given twice, or two contracts would
                 have one name.
         """
-        given: dict[str, Contract] = {}
+        imported: dict[str, Contract] = {}
         for contract in batch:
             check_contract(contract)
             contract_id = contract.contract_id
-            if contract_id in given:
+            if contract_id in imported:
                 raise ContractError(f"ids must be unique, got contract {contract_id} twice")
-            given[contract_id] = _with_old_names(contract, self._by_id.get(contract_id))
-        registry = self.with_changes(given.values())
-        same = {i for i, contract in given.items() if contract == self._by_id.get(i)}
+            imported[contract_id] = _with_old_names(contract, self._by_id.get(contract_id))
+        registry = self.with_changes(imported.values())
+        same = {i for i, contract in imported.items() if contract == self._by_id.get(i)}
         return registry, ImportResult(
-            added=tuple(i for i in given if i not in self._by_id),
-            changed=tuple(i for i in given if i in self._by_id and i not in same),
-            unchanged=tuple(i for i in given if i in same),
+            added=tuple(i for i in imported if i not in self._by_id),
+            changed=tuple(i for i in imported if i in self._by_id and i not in same),
+            unchanged=tuple(i for i in imported if i in same),
         )
 
 
-def _with_old_names(contract: Contract, known: Contract | None) -> Contract:
-    old = () if known is None else (*known.aliases, known.contract_name)
+def _with_old_names(contract: Contract, registered: Contract | None) -> Contract:
+    old = () if registered is None else (*registered.aliases, registered.contract_name)
     # By the normalized name, so that another spelling is not kept as one more alias.
     aliases = {fold_name(name): name for name in (*contract.aliases, *old)}
     aliases.pop(fold_name(contract.contract_name), None)

@@ -1,4 +1,4 @@
-"""Spellings of names and texts: equal ones have one normal form, from any keyboard.
+"""Normalize names and texts, so that different spellings compare equal.
 
 Persian texts are written with letters of other languages, with or without joiners and vowels, and
 with three kinds of digits. Names are compared in their normal form.
@@ -68,8 +68,8 @@ def fold(text: str) -> str:
         return text.strip()
     # Invisible characters go first: they would keep a letter and its accent apart. Letters are
     # composed last, when everything that is dropped is gone.
-    seen = unicodedata.normalize("NFKD", text.translate(_UNSEEN)).translate(_ORNAMENTS)
-    return unicodedata.normalize("NFC", seen).translate(_SAME).strip()
+    decomposed = unicodedata.normalize("NFKD", text.translate(_UNSEEN)).translate(_ORNAMENTS)
+    return unicodedata.normalize("NFC", decomposed).translate(_SAME).strip()
 
 
 def trim(name: str) -> str:
@@ -88,10 +88,10 @@ def fold_name(name: str) -> str:
     return _JOINT.sub("", fold(name))
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural unless it is one.
+def pluralize(number: int, noun: str) -> str:
+    """Format a count with its noun, in the singular for 1 and in the plural otherwise.
 
-    >>> counted(1, "bad line"), counted(0, "bad line")
+    >>> pluralize(1, "bad line"), pluralize(0, "bad line")
     ('1 bad line', '0 bad lines')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

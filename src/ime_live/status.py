@@ -1,7 +1,7 @@
 """Status of the feed: the record that the feed writes and gateways report to clients.
 
-`ime_live.store.lease` stores it, and `ime_live.feeds.pipeline.health` decides which state it
-has. Times are microseconds since the Unix epoch, like versions.
+`ime_live.store.lease` stores it, and `ime_live.feeds.pipeline.health` computes the state. Times are
+microseconds since the Unix epoch, like versions.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class TradingSession(Struct, frozen=True):
 
 
 Week = Mapping[str, tuple[TradingSession, ...]]
-"""Sessions by day of the week, ``sat`` first; a day without a session has none."""
+"""Sessions by day of the week, ``sat`` first; empty for a day without a session."""
 
 
 class MarketStatus(Struct, frozen=True, rename="camel"):
@@ -60,7 +60,7 @@ class MarketStatus(Struct, frozen=True, rename="camel"):
         last_board: when its last board arrived; None before the first one.
         contracts: number of contracts in its last boards.
         until: when its session next begins or ends; None if it never does.
-        hours: its sessions; None if the feed does not tell them.
+        hours: its sessions; None if the feed does not report them.
     """
 
     state: FeedState
@@ -75,12 +75,12 @@ class FeedStatus(Struct, frozen=True, rename="camel"):
 
     Attributes:
         state: state of the feed as a whole.
-        since: when the feed came into that state.
+        since: when the feed entered that state.
         last_board: when the last board arrived; None before the first one.
         markets: the markets that the feed serves.
         source: how the feed reads the boards now: ``webSockets``, ``serverSentEvents``,
             ``longPolling``, ``polling`` or the name of another source; empty while it has none.
-        error: why the feed is not connected, or reads from a worse source; None if all is well.
+        error: why the feed is not connected, or reads from a worse source; None without a problem.
         refused: number of rows that could not be read or arrived late, and of states that the store
             refused, since the feed was started.
         feed: machine and process of the feed.
@@ -89,7 +89,7 @@ class FeedStatus(Struct, frozen=True, rename="camel"):
         lag: delay of the boards in seconds, by their own timestamps; None outside of the sessions
             and while no timestamp has arrived.
         holidays: days without a session in any market, from today for a year, although the week
-            may have one; None if the feed does not tell them.
+            may have one; None if the feed does not report them.
     """
 
     state: FeedState
@@ -133,7 +133,7 @@ def read_status(raw: bytes) -> FeedStatus:
         record = _decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise FeedError(f"not a feed's status: {error}") from error
-    markets = {Market(name): each for name, each in record.markets.items() if name in MARKETS}
+    markets = {Market(name): market for name, market in record.markets.items() if name in MARKETS}
     status = FeedStatus(**msgspec.structs.asdict(record) | {"markets": markets})
     moments = [status.since, status.last_board, status.written]
     for market in status.markets.values():

@@ -1,4 +1,4 @@
-"""Time zones by name, from a tz database with Tehran's last change.
+"""Look up time zones in a tz database that has Tehran's last change.
 
 Iran ended daylight saving in September 2022. A database older than 2022b is an hour ahead in every
 summer since.
@@ -50,8 +50,8 @@ def zone_of(name: str) -> ZoneInfo:
 def zone_of_tehran() -> tzinfo:
     """Return Tehran's time zone, even without a tz database of 2022b or later.
 
-    Without one it is UTC+03:30, which is right for every moment since September 2022. A client
-    needs no earlier ones.
+    Without such a database, it is UTC+03:30, which is right since September 2022. Clients do not
+    handle earlier times.
     """
     try:
         return zone_of(TEHRAN)

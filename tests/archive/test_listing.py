@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from ime_live.archive.listing import Wanted, read_listing
+from ime_live.archive.listing import RecordingSelection, read_listing
 from ime_live.client.rest.async_client import AsyncClient
 from ime_live.contracts import Contract, Market
 from ime_live.errors import SettingsError, UnknownContractError
@@ -76,7 +76,7 @@ CLIENT = cast("AsyncClient", Calls())
 async def test_contracts_are_found_by_name_id_pattern_market_and_underlying(
     wanted: dict[str, Any], ids: set[str]
 ) -> None:
-    assert (await read_listing(CLIENT, Wanted(**wanted))).keys() == ids
+    assert (await read_listing(CLIENT, RecordingSelection(**wanted))).keys() == ids
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ async def test_contracts_are_found_by_name_id_pattern_market_and_underlying(
 def test_stream_of_a_market_has_the_ids_of_named_contracts(
     names: tuple[str, ...], contract: Contract, is_named: bool
 ) -> None:
-    assert Wanted(names=names, markets=(Market.OPTION,)).is_named(contract) is is_named
+    assert RecordingSelection(names=names, markets=(Market.OPTION,)).is_named(contract) is is_named
 
 
 @pytest.mark.parametrize(
@@ -107,30 +107,34 @@ def test_stream_of_a_market_has_the_ids_of_named_contracts(
     ],
 )
 def test_stream_has_the_filter(wanted: dict[str, Any], parts: tuple[Any, ...] | None) -> None:
-    found = Wanted(**wanted).filter
+    found = RecordingSelection(**wanted).filter
     assert (found and (found.markets, found.patterns, found.underlyings)) == parts
 
 
 async def test_named_contract_has_its_market() -> None:
-    found = await read_listing(CLIENT, Wanted(names=("GCC1",)))
+    found = await read_listing(CLIENT, RecordingSelection(names=("GCC1",)))
     assert found["2"].market is Market.OPTION
 
 
 async def test_unknown_names_are_an_error_that_lists_them() -> None:
     with pytest.raises(UnknownContractError, match=r"unknown contract: X, Y$"):
-        await read_listing(CLIENT, Wanted(names=("X", "GCC1", "Y")))
+        await read_listing(CLIENT, RecordingSelection(names=("X", "GCC1", "Y")))
 
 
 async def test_name_that_is_gone_later_is_left_out() -> None:
-    found = await read_listing(CLIENT, Wanted(names=("X", "GCC1")), known=["2", "9"])
+    found = await read_listing(
+        CLIENT, RecordingSelection(names=("X", "GCC1")), known_ids=["2", "9"]
+    )
     assert found.keys() == {"2"}
 
 
 async def test_listing_without_a_match_is_an_error() -> None:
     with pytest.raises(UnknownContractError, match="no contract matches"):
-        await read_listing(CLIENT, Wanted(markets=(Market.FUTURES,), underlyings=("GCAB05",)))
+        await read_listing(
+            CLIENT, RecordingSelection(markets=(Market.FUTURES,), underlyings=("GCAB05",))
+        )
 
 
 def test_listing_without_a_selection_is_refused() -> None:
     with pytest.raises(SettingsError, match="at least one contract must be given, got none"):
-        Wanted()
+        RecordingSelection()

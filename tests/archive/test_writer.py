@@ -28,7 +28,7 @@ def file_of(folder: Path, day: str = DAY) -> Path:
 
 def test_state_is_written_unchanged_after_header_and_contracts(tmp_path: Path) -> None:
     with ArchiveWriter(tmp_path / "new" / "folder") as writer:
-        writer.know(A)
+        writer.note_contract(A)
         take(writer, "1", 1)
         take(writer, "1", 2)
     file = file_of(tmp_path / "new" / "folder")
@@ -41,8 +41,8 @@ def test_state_is_written_unchanged_after_header_and_contracts(tmp_path: Path) -
 
 def test_state_is_filed_under_the_day_of_its_timestamp(tmp_path: Path) -> None:
     with ArchiveWriter(tmp_path) as writer:
-        writer.know(A)
-        writer.know(B)
+        writer.note_contract(A)
+        writer.note_contract(B)
         take(writer, "1", 1)
         take(writer, "2", 1)
         take(writer, "1", 2, NEXT)
@@ -88,7 +88,7 @@ def test_timestamp_that_goes_back_is_not_written(tmp_path: Path) -> None:
 def test_every_cut_of_the_last_member_is_repaired(tmp_path: Path) -> None:
     """A recorder that is killed in the middle of a write leaves such a file."""
     with ArchiveWriter(tmp_path) as writer:
-        writer.know(A)
+        writer.note_contract(A)
         take(writer, "1", 1)
         writer.flush()
         whole = file_of(tmp_path).stat().st_size
@@ -99,7 +99,7 @@ def test_every_cut_of_the_last_member_is_repaired(tmp_path: Path) -> None:
         told: list[str] = []
         with ArchiveWriter(tmp_path, report=told.append) as writer:
             assert writer.last == ({"1": stamp(1)} if length >= whole else {})
-            writer.know(A)
+            writer.note_contract(A)
             assert take(writer, "1", 2)
         known = [("1", 1), ("1", 2)] if length >= whole else [("1", 2)]
         assert numbers(file_of(tmp_path)) == known
@@ -176,12 +176,12 @@ def test_file_can_be_read_while_it_is_written(tmp_path: Path) -> None:
 def test_changed_static_data_are_written_once(tmp_path: Path) -> None:
     renamed = Contract(contract_id="1", contract_name="C", aliases=("A",))
     with ArchiveWriter(tmp_path) as writer:
-        assert writer.know(A)
-        assert not writer.know(A)
+        assert writer.note_contract(A)
+        assert not writer.note_contract(A)
         take(writer, "1", 1)
-        assert writer.know(renamed)
+        assert writer.note_contract(renamed)
     with ArchiveWriter(tmp_path) as writer:
-        assert not writer.know(renamed)
+        assert not writer.note_contract(renamed)
     found = [line["contract"] for line in lines(file_of(tmp_path)) if "contract" in line]
     assert [each["contractName"] for each in found] == ["A", "C"]
 
@@ -203,7 +203,7 @@ def test_gap_follows_the_last_line(tmp_path: Path) -> None:
 def test_removed_file_is_created_again(tmp_path: Path) -> None:
     told: list[str] = []
     with ArchiveWriter(tmp_path, report=told.append) as writer:
-        writer.know(A)
+        writer.note_contract(A)
         take(writer, "1", 1)
         writer.flush()
         file_of(tmp_path).rename(tmp_path / "moved")
@@ -219,7 +219,10 @@ def test_removed_file_is_created_again(tmp_path: Path) -> None:
     ["", "2026-05-23", "2026-02-30T10:00:00.000001", "../../etc/x", "20260523T100000.0000001234"],
 )
 def test_malformed_timestamp_is_refused(tmp_path: Path, timestamp: str) -> None:
-    with ArchiveWriter(tmp_path) as writer, pytest.raises(FeedError, match="a timestamp must be"):
+    with (
+        ArchiveWriter(tmp_path) as writer,
+        pytest.raises(FeedError, match="a recorded timestamp must have"),
+    ):
         writer.take("1", timestamp, b"{}")
     assert [each.name for each in tmp_path.iterdir()] == [".lock"]
 

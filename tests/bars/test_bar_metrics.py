@@ -104,4 +104,4 @@ async def test_port_for_metrics_that_is_taken_is_an_error(
         process = Command(tmp_path / "taken", [*command, "--redis-url", valkey.url, flag, port])
         assert await process.ended() == 2
     assert f"cannot listen on 127.0.0.1:{port}" in process.output
-    assert f"another {flag} may be free" in process.output
+    assert f"give another {flag}" in process.output

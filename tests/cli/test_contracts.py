@@ -39,7 +39,7 @@ def test_second_import_renames_a_contract(
     done = ime_live("contracts", "import", "b.json")
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
-        "b.json: no such fields, left out: titel (did you mean title?)",
+        "b.json: unknown fields were left out: titel (did you mean title?)",
         "0 added, 1 changed, 0 unchanged",
     ]
     assert stored(database)["12345"] == {
@@ -76,7 +76,10 @@ def test_contracts_import_is_all_or_nothing(
 
 def test_unreadable_file_is_one_line(ime_live: Run) -> None:
     done = ime_live("contracts", "import", "nothing")
-    assert (done.returncode, done.stderr) == (2, "ime-live: nothing: no such file or directory\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "ime-live: nothing cannot be read: no such file or directory\n",
+    )
 
 
 def store(database: Database, *contracts: dict[str, Any]) -> None:
@@ -164,7 +167,7 @@ def test_csv_file_is_imported(ime_live: Run, database: Database) -> None:
     done = ime_live("contracts", "import", "-", stdin=CSV.replace("title,", "Title,"))
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.splitlines() == [
-        "standard input: no such fields, left out: Title (did you mean title?)",
+        "standard input: unknown fields were left out: Title (did you mean title?)",
         "2 added, 0 changed, 0 unchanged",
     ]
     assert set(stored(database)) == {"12345", "67890"}

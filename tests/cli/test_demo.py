@@ -155,8 +155,8 @@ def test_demo_on_a_used_port_is_one_line(ime_live: Run) -> None:
         done = ime_live("demo", "--port", str(port))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"ime-live: cannot listen on 127.0.0.1:{port}: address already in use "
-        "(another --port may be free)\n"
+        f"ime-live: cannot listen on 127.0.0.1:{port}: address already in use; "
+        "stop the other program, or give another --port\n"
     )
 
 
@@ -248,7 +248,7 @@ def recording(folder: Path, *seconds: float) -> Path:
             ("1", "GCAB05", Market.FUTURES),
             ("2", "GCC1", Market.OPTION),
         ):
-            writer.know(
+            writer.note_contract(
                 Contract(
                     contract_id=contract_id,
                     contract_name=name,
@@ -340,7 +340,7 @@ def test_demo_has_candles_of_a_played_day(start: Start, tmp_path: Path, speed: s
     ]  # fmt: skip
     with ArchiveWriter(tmp_path / "r") as writer:
         for contract_id in "12":
-            writer.know(
+            writer.note_contract(
                 Contract(
                     contract_id=contract_id, contract_name=f"C{contract_id}", market=Market.FUTURES
                 )

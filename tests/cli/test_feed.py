@@ -107,8 +107,8 @@ def test_replay_skips_bad_lines(ime_live: Run, database: Database, recording: Pa
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["nothing"], "nothing: no such file or directory"),
-        (["."], ".: is a directory"),
+        (["nothing"], "nothing cannot be read: no such file or directory"),
+        (["."], ". cannot be read: is a directory"),
         (["--speed", "-1", "x"], "--speed must be a number of 0 or more, got -1.0"),
     ],
 )

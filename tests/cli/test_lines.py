@@ -48,7 +48,7 @@ async def test_file_that_cannot_be_read_to_its_end_is_an_error() -> None:
             return line
 
     found = batches(Broken(b"one\n"), "data.ndjson")
-    with pytest.raises(SettingsError, match=r"^data\.ndjson: input/output error$"):
+    with pytest.raises(SettingsError, match=r"^data\.ndjson cannot be read: input/output error$"):
         _ = [batch async for batch in found]
 
 

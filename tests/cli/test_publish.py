@@ -104,7 +104,7 @@ def test_publish_skips_and_reports_bad_lines(
     assert done.returncode == 1
     assert done.stdout == ""
     malformed = "JSON is malformed: invalid character"
-    named = "ContractB is a name, of contract 67890: give it as contractName, or give the id"
+    named = "ContractB is the name of contract 67890; give it as contractName, or give the id"
     assert re.sub(TOO_DEEP, "too deep", done.stderr).splitlines() == [
         f"data.ndjson, line 1: {malformed} (byte 4)",
         "data.ndjson, line 2: Expected `object`, got `array`",
@@ -131,7 +131,7 @@ def test_publish_skips_a_too_long_line(ime_live: Run, database: Database, line: 
     done = ime_live("publish", "-", stdin=long + line(3, contractId="12345").rstrip("\n"))
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "standard input, line 1: longer than 1048576 bytes",
+        "standard input, line 1: a line must be at most 1048576 bytes long, got more",
         "1 published, 0 unchanged, 1 bad line",
     ]
     assert last_price(database, "12345") == 3
@@ -179,7 +179,7 @@ def test_publish_sends_each_line_when_it_arrives(
 def test_publish_of_an_unreadable_file_is_one_line(ime_live: Run, source: str, reason: str) -> None:
     done = ime_live("publish", source)
     assert done.returncode == 2
-    assert done.stderr == f"ime-live: {source}: {reason}\n"
+    assert done.stderr == f"ime-live: {source} cannot be read: {reason}\n"
 
 
 def test_file_does_not_wait_for_redis(ime_live: Run, line: Line, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_standard_input_waits_for_redis(
     process.stdin.flush()
     away = process.stderr.readline()
     assert away.startswith("Redis at 127.0.0.1:")
-    assert away.endswith(" refused the connection; waiting for it\n")
+    assert away.endswith(" refused the connection; waiting until Redis answers\n")
     own_valkey.start()
     registered(own_valkey)
     assert process.stderr.readline() == "Redis is back\n"
@@ -227,7 +227,7 @@ def test_standard_input_waits_for_redis(
     own_valkey.stop()
     process.stdin.write(line(2, contractId="1"))
     process.stdin.flush()
-    while not process.stderr.readline().endswith("; waiting for it\n"):
+    while not process.stderr.readline().endswith("; waiting until Redis answers\n"):
         assert time.monotonic() < deadline
     own_valkey.start()
     registered(own_valkey)
@@ -245,7 +245,7 @@ def test_waiting_for_redis_can_be_interrupted(
 ) -> None:
     process = start("publish", "-", "--redis-url", "redis://127.0.0.1:1")
     assert process.stderr is not None
-    assert process.stderr.readline().endswith("; waiting for it\n")
+    assert process.stderr.readline().endswith("; waiting until Redis answers\n")
     process.send_signal(number)
     assert process.wait(timeout=10) == status
     assert process.stderr.read() == ""

@@ -20,7 +20,7 @@ import jwt
 import pytest
 
 from ime_live.archive.day_file import day_files, read_members
-from ime_live.archive.listing import Wanted
+from ime_live.archive.listing import RecordingSelection
 from ime_live.archive.recorder import StreamRecorder
 from ime_live.archive.writer import ArchiveWriter
 from ime_live.cli.record import line_of
@@ -229,7 +229,7 @@ async def test_new_listing_joins_and_a_renamed_contract_stays_the_same(
     with ArchiveWriter(tmp_path) as writer:
         recorder = StreamRecorder(
             writer,
-            Wanted(names=(pattern,) if pattern else (), underlyings=("GOLD",)),
+            RecordingSelection(names=(pattern,) if pattern else (), underlyings=("GOLD",)),
             url=f"ws://{serve()}",
             listing_interval=60.0,  # the stream itself adds them
         )

@@ -84,7 +84,7 @@ def test_json_is_read_as_an_array_or_as_lines(
         (lines(B, {**A, "strikePrice": "9"}), "got `str` - at `$.strikePrice`"),
         (lines(B) + "\n{\n", "c.json, line 3: Input data was truncated"),
         ("\udcff", "c.json: not UTF-8"),
-        ("nonsense\n", "neither JSON, nor CSV whose first line names contractId and contractName"),
+        ("nonsense\n", "must be JSON, or CSV whose first line names contractId and contractName"),
         ("\n\n{\n}\n{", "c.json, line 3: Input data was truncated"),
         (lines(B) + '{"contractId": "1", "contractName": "\udcff"}', "json, line 2: not UTF-8"),
         ("\n", "c.json is empty"),
@@ -177,7 +177,7 @@ def test_csv_file_with_other_separators_is_read(
         (CSV.replace("contractId", "contractid"), "got: contractid (did you mean contractId?), "),
         (
             "id,name\n1,A\n",
-            "nor CSV whose first line names contractId and contractName; got: id, ",
+            "or CSV whose first line names contractId and contractName, got: id, ",
         ),
         (CSV.replace("title,", "title,title,"), "c.csv: the header names title twice"),
         (
@@ -223,7 +223,7 @@ def test_only_some_of_many_unknown_columns_are_listed(
 ) -> None:
     # To look for what each of them resembles would take minutes.
     columns = [f"column{number}" for number in range(300_000)]
-    with pytest.raises(ContractError, match=r"neither JSON, nor CSV .*; got: column0, column1, "):
+    with pytest.raises(ContractError, match=r"must be JSON, or CSV .*, got: column0, column1, "):
         read(tmp_path, ",".join(columns))
     header = ",".join(["contractId", "contractName", *columns[:20_000]])
     read(tmp_path, f"{header}\n1,A{',x' * 20_000}\n")

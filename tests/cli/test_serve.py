@@ -49,8 +49,8 @@ def test_serve_on_a_used_port_is_one_line(ime_live: Run) -> None:
         done = ime_live("serve", "--auth", "none", "--port", str(port))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"ime-live: cannot listen on 127.0.0.1:{port}: address already in use "
-        "(another --port may be free)\n"
+        f"ime-live: cannot listen on 127.0.0.1:{port}: address already in use; "
+        "stop the other program, or give another --port\n"
     )
 
 

@@ -38,7 +38,7 @@ def test_settings_shows_each_value_and_its_source(ime_live: Run, tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("feed",), "settings must be asked for a command, one of ime, record, replay, got none"),
+        (("feed",), "the command must be one of ime, record, replay, got none"),
         (("nonsense",), "one of demo, serve, up"),
         (("serve", "--nonsense"), "No such option: --nonsense"),
         (("serve", "--port", "x"), "Invalid value for '--port'"),

@@ -113,7 +113,10 @@ def commands(valkey: EmbeddedValkey, recording: Path) -> dict[str, tuple[list[st
             ["feed", "replay", str(recording), "--speed", "50", "--loop", *store],
             "replayed",
         ),
-        "publish": (["publish", "-", "--redis-url", "redis://127.0.0.1:1"], "waiting for it"),
+        "publish": (
+            ["publish", "-", "--redis-url", "redis://127.0.0.1:1"],
+            "waiting until Redis answers",
+        ),
     }
 
 

@@ -73,7 +73,7 @@ def test_pipe_that_waits_for_redis_ends_when_it_refuses(
     port = free_port()
     process = start("publish", "-", IME_LIVE_REDIS_URL=f"redis://nobody:secret@127.0.0.1:{port}")
     assert process.stderr is not None
-    assert "refused the connection; waiting for it" in process.stderr.readline()
+    assert "refused the connection; waiting until Redis answers" in process.stderr.readline()
     with Server(tmp_path / "late", "--save", "", port=port):
         assert process.stderr.readline().startswith(
             f"ime-live: Redis at 127.0.0.1:{port} refused the login: "

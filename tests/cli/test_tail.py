@@ -45,12 +45,12 @@ def test_tail_reviews_messages_of_several_contracts(
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0
     assert "ContractA is a name; the channel is that of its id: ime:live:{12345}" in err
-    assert "777 is no registered contract" in err
+    assert "777 is not a registered contract" in err
     assert out.count(": ok") == 2
     assert out.count(": dropped") == 4
     assert "is equal to the last one" in out
-    assert "it came to ime:live:12345, without the braces" in out
-    assert "it came to ime:live:{ContractA}, that of its name" in out
+    assert "it was published to ime:live:12345, without the braces" in out
+    assert "it was published to ime:live:{ContractA}, that of its name" in out
     assert "no last state is stored in ime:last:{777}" in out
     assert "data must be complete" in out
     assert "\x1b" not in out
@@ -85,7 +85,7 @@ def test_tail_goes_on_over_an_outage(
     assert process.stderr is not None
     line_of(process.stderr, "connected to Redis")
     own_valkey.stop()
-    line_of(process.stderr, "waiting for it")
+    line_of(process.stderr, "waiting until Redis answers")
     own_valkey.start()
     line_of(process.stderr, "connected to Redis")
     with redis.Redis.from_url(own_valkey.url) as client:

@@ -164,8 +164,8 @@ def test_create_signs_with_a_secret_of_a_key_set(ime_live: Run, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ([], "a token, --jti or --subject must be given"),
-        (["--jti", "1", "--subject", "x"], "and one of them only"),
+        ([], "one of TOKEN, --jti and --subject must be given"),
+        (["--jti", "1", "--subject", "x"], "must be given, got 2 of them"),
         (["--subject", " "], "the sub of a revocation must not be empty"),
         (["--jti", "1", "--keep", "-1"], "--keep must be a number of days of at least 0, got -1"),
     ],

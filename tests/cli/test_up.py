@@ -254,8 +254,8 @@ async def test_up_starts_no_process_on_a_used_port(tmp_path: Path) -> None:
         up = Command(tmp_path / "up", ["up", "--data", str(tmp_path / "data"), "--port", port])
         assert await up.ended(PATIENCE) == 2
     assert up.output == (
-        f"ime-live: cannot listen on 127.0.0.1:{port}: address already in use "
-        "(another --port may be free)\n"
+        f"ime-live: cannot listen on 127.0.0.1:{port}: address already in use; "
+        "stop the other program, or give another --port\n"
     )
 
 

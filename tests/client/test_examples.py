@@ -199,7 +199,7 @@ async def test_example_ends_without_a_traceback_at_ctrl_c(
 def recording(tmp_path: Path) -> Path:
     """A recording of two days, the second of which is not finished."""
     with ArchiveWriter(tmp_path) as writer:
-        writer.know(Contract(contract_id="1", contract_name="A"))
+        writer.note_contract(Contract(contract_id="1", contract_name="A"))
         for timestamp in ("2026-05-23T15:10:00.000001", "2026-05-24T15:10:00.000002"):
             message = {"channel": "IME Stream", "ContractId": "1", "timestamp": timestamp}
             writer.take("1", timestamp, msgspec.json.encode(message | {"data": DATA}))

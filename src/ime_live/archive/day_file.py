@@ -1,4 +1,4 @@
-"""Day file: append gzip members of whole lines to a file, and read them; find an incomplete end.
+"""Day file: append lines to a file as gzip members, read them, and find an incomplete end.
 
 The recorder appends one gzip member (RFC 1952, section 2.2) at a time. So a file that is still
 being written can be read, and a process that was killed leaves an unfinished member at most.
@@ -17,22 +17,22 @@ from typing import BinaryIO, Final
 
 from msgspec import Struct
 
-from ime_live.errors import FeedError
+from ime_live.errors import FeedError, system_reason
 
 SUFFIX: Final = ".ndjson.gz"
 
 HEADER: Final = b"\x1f\x8b\x08" + bytes(6)
-"""How each member begins that `compressed` has made: without a time, and at this level."""
+"""First bytes of each member that `compressed` returns: no time, and this level."""
 
 _NAME: Final = re.compile(r"(\d{4}-\d{2}-\d{2})" + re.escape(SUFFIX), re.ASCII)
 
 _LEVEL: Final = 6  # of zlib
 _CHUNK: Final = 1 << 16  # bytes read at once
 _GZIP: Final = 31  # window bits of zlib for a gzip header
-_MOST: Final = 1 << 26
+_MAX_HELD: Final = 1 << 26
 """Bytes of a member's lines that are held until its checksum has proved them. Only another program
 writes longer members; their lines are given out before."""
-_LONGEST: Final = 1 << 24  # bytes of a line; the longest message has 64 KiB
+_MAX_LINE: Final = 1 << 24  # bytes of a line; the longest message has 64 KiB
 
 
 class Cut(Struct, frozen=True):
@@ -41,7 +41,7 @@ class Cut(Struct, frozen=True):
     Attributes:
         offset: bytes of the file before it, which are whole members.
         reason: why it cannot be read.
-        damaged: False if a member is only unfinished, since its writer was killed or still writes.
+        damaged: False if a member is only unfinished: its writer was killed, or still writes.
     """
 
     offset: int
@@ -68,9 +68,9 @@ def day_files(folder: Path) -> list[tuple[str, Path]]:
         FeedError: the folder cannot be read.
     """
     try:
-        named = [(match[1], each) for each in folder.iterdir() if (match := _is_day(each.name))]
+        named = [(match[1], file) for file in folder.iterdir() if (match := _is_day(file.name))]
     except OSError as error:
-        raise FeedError(f"recording {folder} cannot be read: {reason_of(error)}") from error
+        raise FeedError(f"recording {folder} cannot be read: {system_reason(error)}") from error
     return sorted(named)
 
 
@@ -103,7 +103,7 @@ def read_members(path: Path, *, cut: Callable[[Cut], None]) -> Iterator[Member]:
         with path.open("rb") as file:
             yield from _members(file, cut)
     except OSError as error:
-        raise FeedError(f"recording {path} cannot be read: {reason_of(error)}") from error
+        raise FeedError(f"recording {path} cannot be read: {system_reason(error)}") from error
 
 
 def _members(file: BinaryIO, cut: Callable[[Cut], None]) -> Iterator[Member]:
@@ -111,7 +111,7 @@ def _members(file: BinaryIO, cut: Callable[[Cut], None]) -> Iterator[Member]:
     rest = b""
     while rest := rest or file.read(_CHUNK):
         unpack = zlib.decompressobj(_GZIP)
-        held: list[bytes] = []
+        lines: list[bytes] = []
         size, line = 0, b""
         began = end
         while not unpack.eof:
@@ -122,24 +122,24 @@ def _members(file: BinaryIO, cut: Callable[[Cut], None]) -> Iterator[Member]:
                 return
             end += len(rest) - len(unpack.unused_data)
             rest = b""
-            *whole, line = (line + text).split(b"\n")
-            held += [each for each in whole if each.strip()]
+            *complete, line = (line + text).split(b"\n")
+            lines += filter(bytes.strip, complete)
             size += len(text)
-            if len(line) > _LONGEST:
-                reason = f"a line must have at most {_LONGEST} bytes"
+            if len(line) > _MAX_LINE:
+                reason = f"a line must have at most {_MAX_LINE} bytes"
                 cut(Cut(began, reason, damaged=True))
                 return
-            if size > _MOST:
-                yield Member(held, began)
-                held, size = [], 0
+            if size > _MAX_HELD:
+                yield Member(lines, began)
+                lines, size = [], 0
             if not unpack.eof and not (rest := file.read(_CHUNK)):
                 reason = "the last member is not finished"
                 cut(Cut(began, reason, damaged=_has_member(file, began + 1)))
                 return
         rest = unpack.unused_data
         if line.strip():
-            held.append(line)
-        yield Member(held, end)
+            lines.append(line)
+        yield Member(lines, end)
 
 
 def _is_blank(file: BinaryIO, began: int) -> bool:
@@ -165,11 +165,6 @@ def _has_member(file: BinaryIO, begin: int) -> bool:
             return True
         before = chunk[-len(HEADER) :]
     return False
-
-
-def reason_of(error: Exception) -> str:
-    """Return a short description of an operating system error."""
-    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 class DayFile:
@@ -205,8 +200,8 @@ class DayFile:
         self.end += len(member)
         return len(member)
 
-    def is_there(self) -> bool:
-        """Whether the open file still exists under its name."""
+    def exists(self) -> bool:
+        """Return whether the open file still exists under its name."""
         if self.file is None:
             return self.path.exists()
         try:

@@ -87,9 +87,9 @@ def read_line(text: bytes) -> ArchiveLine:
             line = _decode(text)
         except msgspec.ValidationError:
             # A newer recorder may know a market that is unknown here.
-            given = _decode_contract(text)
+            record = _decode_contract(text)
             line = ArchiveLine(
-                channel=given.channel, event=given.event, contract=contract_of(given.contract)
+                channel=record.channel, event=record.event, contract=contract_of(record.contract)
             )
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise FeedError(f"not a line of an archive: {error}") from error

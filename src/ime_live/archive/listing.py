@@ -24,16 +24,16 @@ _NOTHING: Final = (
 )
 
 
-class Wanted(Struct, frozen=True, kw_only=True, dict=True):
+class RecordingSelection(Struct, frozen=True, kw_only=True, dict=True):
     """The contracts to record, as the command names them.
 
     Attributes:
-        names: names and ids of contracts, which are recorded in any case, and patterns of names
-            with ``*``.
+        names: names and ids of contracts, which are always recorded, and patterns of names with
+            ``*``.
         markets: markets of contracts.
-        underlyings: names or ids of underlyings of contracts. Of patterns, markets and underlyings,
-            each that is not empty must fit.
-        all: all listed contracts, as far as the others fit.
+        underlyings: names or ids of underlyings. A contract that is not named must match each of
+            patterns, markets and underlyings that is not empty.
+        all: whether to record all listed contracts that match the others.
     """
 
     names: tuple[str, ...] = ()
@@ -52,14 +52,14 @@ class Wanted(Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def exact(self) -> list[str]:
-        """The names and ids that are no patterns, each once."""
+        """The names and ids without the patterns, each once."""
         return [name for name in dict.fromkeys(self.names) if WILDCARD not in name]
 
     @cached_property
     def filter(self) -> ContractFilter | None:
         """The filter of the stream for contracts that are not named; None if there are none.
 
-        As its patterns are by id, so are all messages about what it matches.
+        Its patterns are by id, so messages have the ids of the contracts that it matches.
         """
         patterns = [NAME + name for name in self.names if WILDCARD in name]
         if not (patterns or self.all or self.markets or self.underlyings):
@@ -86,45 +86,46 @@ class Wanted(Struct, frozen=True, kw_only=True, dict=True):
 
 
 async def read_listing(
-    client: AsyncClient, wanted: Wanted, known: Iterable[str] = ()
+    client: AsyncClient, selection: RecordingSelection, known_ids: Iterable[str] = ()
 ) -> Mapping[str, Contract]:
     """Return the contracts to record by id, with their static data.
 
     Args:
         client: makes the calls.
-        wanted: which contracts.
-        known: ids of contracts that were found before. A name that is no longer known is only left
-            out then.
+        selection: the contracts to record.
+        known_ids: ids of contracts that were found before. With them, an unknown name is left out.
 
     Raises:
-        UnknownContractError: a name is not known; or there is no contract at all, now or before.
+        UnknownContractError: a name is unknown, or no contract matches now or matched before.
         AuthenticationError, ServiceError: as the client's calls.
     """
     markets = {
-        each.contract_id: each for market in Market for each in await client.search(market, "")
+        contract.contract_id: contract
+        for market in Market
+        for contract in await client.search(market, "")
     }
-    found = {i: each for i, each in markets.items() if wanted.matches(each)}
-    by_name = await _named(client, wanted.exact)
-    missing = [name for name, contract in by_name.items() if contract is None]
-    if missing and not known:
-        raise UnknownContractError(f"unknown contract: {', '.join(missing)}")
+    matching = {i: contract for i, contract in markets.items() if selection.matches(contract)}
+    by_name = await _named(client, selection.exact)
+    unknown = [name for name, contract in by_name.items() if contract is None]
+    if unknown and not known_ids:
+        raise UnknownContractError(f"unknown contract: {', '.join(unknown)}")
     for contract in by_name.values():
         if contract is not None:
-            # The answer to a search tells the market as well.
-            found[contract.contract_id] = markets.get(contract.contract_id, contract)
-    if not found and not known:
+            # The answer to a search has the market as well.
+            matching[contract.contract_id] = markets.get(contract.contract_id, contract)
+    if not matching and not known_ids:
         raise UnknownContractError(
             "no contract matches --market, --underlying and the patterns together"
         )
-    return found
+    return matching
 
 
 async def _named(client: AsyncClient, names: Iterable[str]) -> dict[str, Contract | None]:
-    found: dict[str, Contract | None] = {}
+    contracts: dict[str, Contract | None] = {}
     words = list(names)
     if words:
-        found = dict(zip(words, await client.contracts(words), strict=True))
-    ids = [word for word, contract in found.items() if contract is None]
+        contracts = dict(zip(words, await client.contracts(words), strict=True))
+    ids = [word for word, contract in contracts.items() if contract is None]
     if ids:
-        found |= zip(ids, await client.contracts(contract_ids=ids), strict=True)
-    return found
+        contracts |= zip(ids, await client.contracts(contract_ids=ids), strict=True)
+    return contracts

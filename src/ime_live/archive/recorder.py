@@ -1,8 +1,8 @@
 """Stream recorder: a client that writes every state of its contracts to an archive.
 
-It has one stream for all contracts, and resumes it where the archive ends. The gateway counts the
-states that it leaves out (``skipped``), so a line tells of those before it. A gap of the recorder's
-own, between two connections or two runs, is written as a line.
+It has one stream for all contracts, and resumes it where the archive ends. Each message has the
+number of states that the gateway has left out before it (``skipped``). A gap of the recorder's own,
+between two connections or two runs, is written as a line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from ime_live.archive.listing import Wanted, read_listing
+from ime_live.archive.listing import RecordingSelection, read_listing
 from ime_live.archive.writer import ArchiveWriter
 from ime_live.client.connecting import connect
 from ime_live.client.network.credentials import Token
@@ -32,20 +32,20 @@ from ime_live.timezones import zone_of_tehran
 log = structlog.get_logger()
 
 FLUSH_INTERVAL: Final = 1.0
-"""Seconds between two writes; a crash of the recorder loses no more of what it had received."""
+"""Seconds between two writes; a crash of the recorder loses at most the states of this time."""
 
 LISTING_INTERVAL: Final = 15.0
-"""Seconds between two looks for new contracts, and for changes of their static data. Each look is a
-REST call per market."""
+"""Seconds between two searches for new contracts and changed static data, each with a REST call per
+market."""
 
-_MOST_WAITING: Final = 8 * 1024 * 1024
+_MAX_WAITING: Final = 8 * 1024 * 1024
 """Bytes of lines that wait for a slow disk; then the recorder reads no more."""
 
 _NOT_RUNNING: Final = "the recorder was not running"
 
 
 class StreamRecorder:
-    """Records until it is cancelled, or until an error that waiting cannot help.
+    """Records until it is cancelled, or until an error that is permanent.
 
     Attributes:
         connected: whether there is a connection.
@@ -55,7 +55,7 @@ class StreamRecorder:
     def __init__(
         self,
         writer: ArchiveWriter,
-        wanted: Wanted,
+        selection: RecordingSelection,
         *,
         url: str | None = None,
         token: Token = None,
@@ -66,16 +66,16 @@ class StreamRecorder:
 
         Args:
             writer: the archive.
-            wanted: the contracts to record.
+            selection: the contracts to record.
             url: address of the service; None reads ``IME_LIVE_URL``.
             token: see `ime_live.connect`.
             clock: the machine's clock, for the times of gaps.
-            listing_interval: seconds between two looks for new contracts.
+            listing_interval: seconds between two searches for new contracts.
         """
         self.connected = False
         self.contracts: Mapping[str, Contract] = {}
         self._writer = writer
-        self._wanted = wanted
+        self._selection = selection
         self._url = url
         self._token = token
         self._clock = clock
@@ -85,9 +85,9 @@ class StreamRecorder:
         self._newest = ""
         """Timestamp of the newest state that has arrived."""
         self._certain = ""
-        """When nothing was missing for the last time, apart from gaps that were noted."""
+        """Time up to which no state is missing, apart from the gaps that were written."""
         self._gap: tuple[str, str] | None = None
-        """When the gap began that the next connection ends, and why."""
+        """Beginning of and reason for the gap that the next connection will end."""
         if writer.last_time:
             self._gap = writer.last_time, _NOT_RUNNING
         self._writing = asyncio.Lock()
@@ -110,7 +110,7 @@ class StreamRecorder:
 
         Raises:
             UnknownContractError: a contract is not known.
-            AuthenticationError: the token is missing or not accepted, also after it was renewed.
+            AuthenticationError: the token is missing or not accepted, even after it was renewed.
             RefusedError: the gateway refuses to serve this client.
             ServiceError: the service cannot be reached at the start, or its answers cannot be used.
             SettingsError: the address or the token cannot be used.
@@ -124,25 +124,25 @@ class StreamRecorder:
                         await self._stream(client)
                     except UnknownContractError as error:
                         # The contract was removed from the service after it was listed.
-                        found = await self._list(client, known=self.contracts)
-                        if not found or found.keys() == self.contracts.keys():
+                        listing = await self._list(client, known_ids=self.contracts)
+                        if not listing or listing.keys() == self.contracts.keys():
                             raise
                         log.warning("continuing without a contract", error=str(error))
-                        self.contracts = found
+                        self.contracts = listing
             finally:
                 # Later states may have been on their way.
                 self._writer.note("end", self._certain or self._now())
 
     async def _stream(self, client: AsyncClient) -> None:
-        last, ids, wanted = self._writer.last, set(self.contracts), self._wanted
+        last, ids, selection = self._writer.last, set(self.contracts), self._selection
         # From the oldest one, so that nothing is missed; a contract without any needs its state.
         since = min(last[i] for i in ids) if last.keys() >= ids else None
-        named = {i for i, each in self.contracts.items() if wanted.is_named(each)}
+        named = {i for i, contract in self.contracts.items() if selection.is_named(contract)}
         connecting = connect(
             self._url,
-            contract_ids=[*named, *(wanted.filter.patterns if wanted.filter else ())],
-            markets=wanted.markets,
-            underlying=wanted.underlyings,
+            contract_ids=[*named, *(selection.filter.patterns if selection.filter else ())],
+            markets=selection.markets,
+            underlying=selection.underlyings,
             token=self._token,
             queue="block",
             since=since,
@@ -158,7 +158,7 @@ class StreamRecorder:
                 )
             except asyncio.CancelledError:
                 await stream.aclose()
-                await self._take(stream, client)  # what has arrived
+                await self._take(stream, client)  # the messages that have arrived
                 raise
 
     async def _take(self, stream: Stream[Payload], client: AsyncClient) -> None:
@@ -169,11 +169,11 @@ class StreamRecorder:
                 self._unlisted.add(contract_id)
                 await self._relist(client)
             # JSON has line ends between its tokens only.
-            raw = message.raw.replace(b"\n", b" ") if b"\n" in message.raw else message.raw
-            take(contract_id, timestamp, raw)
+            line = message.raw.replace(b"\n", b" ") if b"\n" in message.raw else message.raw
+            take(contract_id, timestamp, line)
             self._newest = max(self._newest, timestamp)
             self._certain = max(self._certain, timestamp)
-            if self._writer.waiting > _MOST_WAITING:
+            if self._writer.waiting > _MAX_WAITING:
                 await self._write()
 
     async def _keep_writing(self) -> None:
@@ -194,7 +194,9 @@ class StreamRecorder:
             await asyncio.sleep(self._listing_interval)
             await self._relist(client)
             # A name may belong to another contract now. Matching contracts join automatically.
-            more = {i for i, each in self.contracts.items() if self._wanted.is_named(each)} - named
+            more = {
+                i for i, contract in self.contracts.items() if self._selection.is_named(contract)
+            } - named
             if more:
                 try:
                     await stream.add(contract_ids=more)
@@ -205,22 +207,24 @@ class StreamRecorder:
     async def _relist(self, client: AsyncClient) -> None:
         """Add new contracts, and note changes of known ones."""
         try:
-            found = await self._list(client, known=self.contracts)
-            new = found.keys() - self.contracts.keys()
+            listing = await self._list(client, known_ids=self.contracts)
+            new = listing.keys() - self.contracts.keys()
             if new:
                 log.info("new contracts", ids=sorted(new))
-                self.contracts = {**self.contracts, **found}
+                self.contracts = {**self.contracts, **listing}
         except SettingsError:
             raise
         except ImeLiveError as error:
             # The stream itself fails if the fault persists.
             self._limited.warning("new contracts cannot be read", key="", error=str(error))
 
-    async def _list(self, client: AsyncClient, known: Iterable[str] = ()) -> Mapping[str, Contract]:
-        found = await read_listing(client, self._wanted, known)
-        for contract in found.values():
-            self._writer.know(contract)
-        return found
+    async def _list(
+        self, client: AsyncClient, known_ids: Iterable[str] = ()
+    ) -> Mapping[str, Contract]:
+        listing = await read_listing(client, self._selection, known_ids)
+        for contract in listing.values():
+            self._writer.note_contract(contract)
+        return listing
 
     def _note_connection(self, event: ConnectionEvent) -> None:
         if event.connected:
@@ -234,7 +238,7 @@ class StreamRecorder:
                 self._writer.note("gap", now, **{"from": since, "reason": reason})
         elif self.connected:
             self.connected = False
-            # A break is noticed late; what has arrived before it is certain.
+            # A break is noticed late; the states up to the last message are certain.
             self._gap = min(self._certain, self._now()), event.reason
 
     def _now(self) -> str:
@@ -242,7 +246,7 @@ class StreamRecorder:
 
 
 async def _finished(work: Coroutine[Any, Any, None]) -> None:
-    """Wait for work in a thread even if cancelled, so that no other write begins meanwhile."""
+    """Wait for work in a thread even if cancelled, so that no other write begins before its end."""
     task = asyncio.create_task(work)
     try:
         await asyncio.shield(task)

@@ -1,8 +1,8 @@
 """Archive writer: append the states of a stream to one file per day, without duplicates.
 
-A state is filed under the day of its timestamp. Lines wait in memory until `flush`, which appends
-one gzip member per file and brings it to the disk. After a kill the unfinished member is cut off,
-and the newest file tells what was recorded of each contract.
+A state belongs to the file of the day of its timestamp. Lines wait in memory until `flush`, which
+appends one gzip member per file and syncs it to the disk. After a kill, the unfinished member is
+cut off. The newest file has the last recorded state of each contract.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from datetime import date
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from ime_live.archive.day_file import Cut, DayFile, day_files, file_of, read_members, reason_of
+from ime_live.archive.day_file import Cut, DayFile, day_files, file_of, read_members
 from ime_live.archive.line import FORMAT, event, opening, read_line
 from ime_live.contracts import Contract
-from ime_live.errors import FeedError
+from ime_live.errors import FeedError, system_reason
 
 LOCK: Final = ".lock"
-"""File in the folder that keeps a second recorder away."""
+"""Lock file in the folder, against a second recorder."""
 
 _STAMP: Final = len("2026-05-23T15:10:00.000001")
 
@@ -78,7 +78,7 @@ class ArchiveWriter:
         try:
             self.close()
         except FeedError:
-            if kind is None:  # else it is what has failed before
+            if kind is None:  # else the block has failed, probably for the same reason
                 raise
 
     @property
@@ -97,7 +97,7 @@ class ArchiveWriter:
         return self._waiting
 
     def take(self, contract_id: str, timestamp: str, message: bytes) -> bool:
-        """Take a state.
+        """Add a state, if it is new.
 
         Args:
             contract_id: id of its contract.
@@ -122,11 +122,11 @@ class ArchiveWriter:
         self.states += 1
         self._put(day, message)
         if day != self._newest:
-            # The newest file alone tells the next run, and a replay, what each contract had.
+            # The next run, and a playback, read the last state of each contract in this file only.
             self._put(self._newest, opening(message))
         return True
 
-    def know(self, contract: Contract) -> bool:
+    def note_contract(self, contract: Contract) -> bool:
         """Note the static data of a contract; return whether it is new or has changed."""
         if self._contracts.get(contract.contract_id) == contract:
             return False
@@ -136,7 +136,7 @@ class ArchiveWriter:
         return True
 
     def note(self, name: str, timestamp: str, **fields: str) -> None:
-        """Write an event of the recorder after the last line; before the first state, nowhere."""
+        """Write an event of the recorder after the last line; before the first state, drop it."""
         if self._newest:
             self._put(self._newest, event(name, timestamp=timestamp, **fields))
 
@@ -151,17 +151,17 @@ class ArchiveWriter:
         if self._failed:
             return batch  # lines are missing, so no other may follow
         with self._errors():
-            # Older days first: the newest file never tells of a state that is not on the disk.
+            # Older days first: the newest file must not refer to a state that is not on the disk.
             for day in sorted(self._files):
-                each = self._files[day]
-                if each.lines:
-                    if each.end and not each.is_there():
-                        self._report(f"{each.path} has been removed; creating it again")
-                        each.close()
-                        each.end = 0
-                        each.lines = [*self._beginning(day), *each.lines]
-                    batch.append((each, each.lines))
-                    each.lines = []
+                file = self._files[day]
+                if file.lines:
+                    if file.end and not file.exists():
+                        self._report(f"{file.path} has been removed; creating it again")
+                        file.close()
+                        file.end = 0
+                        file.lines = [*self._beginning(day), *file.lines]
+                    batch.append((file, file.lines))
+                    file.lines = []
                 elif day != self._newest:
                     self._files.pop(day).close()
         return batch
@@ -192,8 +192,8 @@ class ArchiveWriter:
         try:
             self.flush()
         finally:
-            for each in self._files.values():
-                each.close()
+            for file in self._files.values():
+                file.close()
             self._lock.close()
 
     def _locked(self) -> BinaryIO:
@@ -223,7 +223,7 @@ class ArchiveWriter:
             good = False
         if not good:
             raise FeedError(
-                f"a timestamp must be as 2026-05-23T15:10:00.000001 to be recorded, "
+                "a recorded timestamp must have the form 2026-05-23T15:10:00.000001, "
                 f"got {timestamp!r}"
             )
         path = file_of(self._folder, day)
@@ -308,7 +308,7 @@ class ArchiveWriter:
             yield
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have
             raise FeedError(
-                f"recording {self._folder} cannot be written: {reason_of(error)}"
+                f"recording {self._folder} cannot be written: {system_reason(error)}"
             ) from error
 
 

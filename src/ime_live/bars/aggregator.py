@@ -1,6 +1,7 @@
-"""Aggregator: make bars of all contracts from the streams, and store them while it leads.
+"""Bar aggregator: compute one-minute bars of all contracts, and store them while it leads.
 
-A standby reads as well and writes nothing. Whoever comes to lead joins what is stored with its own.
+A standby reads the same streams but writes nothing. A new leader merges the stored bars with its
+own.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from ime_live.timezones import TEHRAN, zone_of
 
 log = structlog.get_logger()
 
-_LONGEST_DELAY: Final = 5.0
+_MAX_DELAY: Final = 5.0
 _DAY: Final = 86_400
 
 # A connection that hangs is noticed after its silence and a timeout.
@@ -46,14 +47,14 @@ _MAY_HANG: Final = 2.0
 
 
 class BarAggregator:
-    """Keeps the bars; `run` does the work."""
+    """Reads the states of all contracts, and keeps their bars."""
 
     def __init__(self, settings: BarsSettings, *, clock: Clock = SYSTEM_CLOCK) -> None:
         """Create an aggregator. It connects when it runs.
 
         Args:
-            settings: address of Redis, and for how long bars are kept.
-            clock: the machine's clock, or the one of a recording that is played.
+            settings: address of Redis, and how long bars are kept.
+            clock: the machine's clock, or that of a recording that is played.
         """
         self._settings = settings
         self._clock = clock
@@ -90,11 +91,11 @@ class BarAggregator:
         self._early: dict[str, bytes] = {}
         """The newest message of each contract whose stored bars have not been read yet."""
         self._unread: dict[str, int] = {}
-        """The same as `_seen_until` by contract whose stream Redis refuses."""
+        """For each contract whose stream Redis refuses, the same as `_seen_until`."""
         self._seen_until: int | None = None
         """Minute since the epoch until which every state was seen; None while all are."""
         self._gaps: list[int] = []
-        """When times began from which a played recording may miss states, in microseconds."""
+        """Beginnings of the gaps in a played recording, in microseconds since the epoch."""
         self._started = False
         self._live = False
         self._since = clock.time_us()
@@ -103,7 +104,7 @@ class BarAggregator:
         self.refused = 0
         """Number of states that could not be read."""
         self.registry_read = 0.0
-        """When the contracts were read last, in Unix seconds; 0 for never."""
+        """When the contracts were last read, in Unix seconds; 0 for never."""
 
     @property
     def contracts(self) -> int:
@@ -123,16 +124,17 @@ class BarAggregator:
     @property
     def follows(self) -> bool:
         """Whether the streams of all contracts are read."""
-        read = self._pubsub.connected and not self._due.is_set() and self._seen_until is None
-        return read and self._started
+        following = self._pubsub.connected and not self._due.is_set() and self._seen_until is None
+        return following and self._started
 
     def note_gap(self, begin: int) -> None:
-        """Note that the recording being played may lack states from a moment on.
+        """Note a gap in the recording that is played.
 
-        The next trades of each contract are marked as `gap`, as those that this program missed.
+        The next bar of each contract is marked with `gap`, as after states that this program has
+        missed.
 
         Args:
-            begin: microseconds since the epoch; states of it and before are there.
+            begin: last moment before the gap, in microseconds since the epoch.
         """
         self._gaps.append(begin)
 
@@ -165,7 +167,7 @@ class BarAggregator:
             for task in done:
                 task.result()  # each ends only with an error
         finally:
-            # The lease is last: the next leader then finds everything that was seen.
+            # The lease is released last, so that the next leader finds all bars in the store.
             for task in tasks[:3]:
                 task.cancel()
             await asyncio.gather(*tasks[:3], return_exceptions=True)
@@ -178,17 +180,17 @@ class BarAggregator:
 
     # Reading the streams
 
-    def _receive(self, contract_id: str, raw: bytes) -> None:
+    def _receive(self, contract_id: str, message: bytes) -> None:
         self.received += 1
-        self._on_message(contract_id, raw)
+        self._on_message(contract_id, message)
 
-    def _on_message(self, contract_id: str, raw: bytes) -> None:
+    def _on_message(self, contract_id: str, message: bytes) -> None:
         contract = self._contracts.get(contract_id)
         if contract is None:
-            self._early[contract_id] = raw
+            self._early[contract_id] = message
             return
         try:
-            state = read_message(raw, self._clock.time_us(), self._zone)
+            state = read_message(message, self._clock.time_us(), self._zone)
         except PayloadError as error:
             self._refuse(contract_id, error)
             return
@@ -203,7 +205,7 @@ class BarAggregator:
 
     async def _follow(self) -> None:
         """Read missed states after every reconnection and every change of the contracts."""
-        backoff = Backoff(_LONGEST_DELAY)
+        backoff = Backoff(_MAX_DELAY)
         while True:
             await self._due.wait()
             self._due.clear()
@@ -219,12 +221,12 @@ class BarAggregator:
     async def _catch_up(self) -> None:
         if not self._started:
             self._seen_until = await self._kept_until()
-        ids = {each.contract_id for each in await self._store.contracts()}
+        ids = {contract.contract_id for contract in await self._store.contracts()}
         self.registry_read = self._clock.time()
-        for gone in (self._contracts.keys() | self._unread.keys()) - ids:
-            self._contracts.pop(gone, None)
-            self._unread.pop(gone, None)
-            self._pubsub.unsubscribe([gone])
+        for contract_id in (self._contracts.keys() | self._unread.keys()) - ids:
+            self._contracts.pop(contract_id, None)
+            self._unread.pop(contract_id, None)
+            self._pubsub.unsubscribe([contract_id])
         # Subscribed before the states are read, so that none falls in between.
         if not await self._pubsub.subscribe(ids):
             return  # `on_connected` follows
@@ -235,30 +237,30 @@ class BarAggregator:
             minute = int(self._clock.time() // 60) if since is None else since
             self._unread.setdefault(contract_id, minute)
         ids -= refused
-        left: IncompleteError | None = None
+        incomplete: IncompleteError | None = None
         try:
             states = await self._store.states(ids)
         except IncompleteError as error:
-            states, left = dict(error.found), error
+            states, incomplete = dict(error.found), error
         seen_until = self._seen_until
-        for contract_id in () if left else ids - states.keys() - self._contracts.keys():
+        for contract_id in () if incomplete else ids - states.keys() - self._contracts.keys():
             self._adopt(contract_id, None, [])
-        read: dict[str, TradeState | None] = {
+        trade_states: dict[str, TradeState | None] = {
             contract_id: self._read(contract_id, last) for contract_id, last in states.items()
         }
-        new = [i for i in read if i not in self._contracts]
+        new = [i for i in trade_states if i not in self._contracts]
         for start in range(0, len(new), CHUNK):
-            await self._load({i: read[i] for i in new[start : start + CHUNK]})
-        for contract_id, state in read.items():
+            await self._load({i: trade_states[i] for i in new[start : start + CHUNK]})
+        for contract_id, state in trade_states.items():
             contract = self._contracts.get(contract_id)
             if contract is not None and state is not None:
                 unread = self._unread.pop(contract_id, seen_until)
-                seen = self._seen_until_before(contract, state, unread)
-                self.writer.note(contract.fold(state, seen, stored=True))
+                seen_until_before = self._seen_until_before(contract, state, unread)
+                self.writer.note(contract.fold(state, seen_until_before, stored=True))
         for contract_id in [i for i in self._early if i in self._contracts]:
             self._on_message(contract_id, self._early.pop(contract_id))
-        if left is not None:
-            raise left
+        if incomplete is not None:
+            raise incomplete
         if self._seen_until == seen_until and self._pubsub.connected:
             self._seen_until = None
             self._started = True
@@ -273,10 +275,10 @@ class BarAggregator:
 
     async def _load(self, states: dict[str, TradeState | None]) -> None:
         days = [(i, state.day) for i, state in states.items() if state is not None]
-        found = dict(zip(days, await self._bar_store.read(days), strict=True))
+        bars_by_day = dict(zip(days, await self._bar_store.read(days), strict=True))
         for contract_id, state in states.items():
             day = None if state is None else state.day
-            bars = [] if day is None else found[contract_id, day]
+            bars = [] if day is None else bars_by_day[contract_id, day]
             self._adopt(contract_id, day, bars)
 
     def _adopt(self, contract_id: str, day: date | None, bars: list[Bar]) -> None:
@@ -299,7 +301,7 @@ class BarAggregator:
         if not self._gaps:
             return seen_until
         missed = contract.missed_before(state.version, self._gaps)
-        return min((each for each in (missed, seen_until) if each is not None), default=None)
+        return min((minute for minute in (missed, seen_until) if minute is not None), default=None)
 
     def _refuse(self, contract_id: str, error: PayloadError) -> None:
         self.refused += 1
@@ -324,13 +326,13 @@ class BarAggregator:
         if not self._started:
             return
         try:
-            # While others lead, `leadership.token` is theirs.
+            # While another process leads, `leadership.token` is its token.
             await self.writer.write(self.leadership.token)
         except FencedError as error:
             self._limited.warning(
                 "this bar aggregator is no longer the leader", key="fenced", error=str(error)
             )
-            self.leadership.fenced(error.token)
+            self.leadership.note_fenced(error.token)
             self.writer.stand_by()
         except StoreError as error:
             self._limited.warning("bars cannot be written", key="write", error=str(error))
@@ -339,20 +341,20 @@ class BarAggregator:
 
 
 async def check_bars(settings: StoreSettings) -> None:
-    """Check once that Redis allows what keeping bars needs, without changing anything.
+    """Check that Redis allows the commands that keeping bars needs, without changing anything.
 
     Raises:
         StoreSettingsError: Redis does not match the settings.
     """
     await check_settings(settings, writes=False)
     async with BarStore(settings) as bars:
-        # It is refused, because nobody's bars are not as long as this says.
+        # The script refuses this write, because it names a length that no stored bars have.
         write = BarWrite("", date.min, 1, 1, b"")
         try:
-            [written] = await bars.write([write], 0, 1)
+            [result] = await bars.write([write], 0, 1)
         except StoreSettingsError:
             raise
         except StoreError:
-            return  # it waits for Redis later
-    if isinstance(written, StoreSettingsError):
-        raise written
+            return  # `run` waits until Redis answers
+    if isinstance(result, StoreSettingsError):
+        raise result

@@ -1,4 +1,4 @@
-"""Metrics of the bar aggregator: does it read the streams, does it write bars, does it lead."""
+"""Metrics of the bar aggregator: whether it reads the streams, writes bars, and leads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class BarMetrics:
     """The metrics of a bar aggregator; see `ime_live.monitoring.monitor.Monitored`."""
 
     def __init__(self, aggregator: BarAggregator) -> None:
-        """Take the aggregator."""
+        """Create the metrics of an aggregator."""
         self._aggregator = aggregator
 
     def not_ready(self) -> str | None:
@@ -31,7 +31,9 @@ class BarMetrics:
             "1 while this process leads and writes, 0 while it stands by.",
             leadership.leads,
         )
-        yield counter("leaderships", "How often this process came to lead.", leadership.begun)
+        yield counter(
+            "leaderships", "Number of times that this process became the leader.", leadership.begun
+        )
         yield gauge(
             "store_connected",
             "1 while Redis answers, else 0.",

@@ -1,7 +1,7 @@
-"""Writer: the changed days of contracts to the store, as long as its process leads.
+"""Bar writer: write the changed trading days of contracts to the store while its process leads.
 
-A standby has them as well and writes nothing. When it comes to lead, it joins what is stored with
-its own.
+A standby has the same days but writes nothing. When it becomes the leader, it merges the stored
+bars with its own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CHUNK: Final = 500
 
 
 class BarWriter:
-    """Writes what has changed since the last time, all or nothing for each contract."""
+    """Writes the changes since the last write, all or nothing for each contract."""
 
     def __init__(
         self,
@@ -42,14 +42,14 @@ class BarWriter:
         limited: LogLimiter,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """Start without changes.
+        """Create a writer without changes.
 
         Args:
             store: holds the bars.
-            contracts: the bars of each contract by its id; others change it.
+            contracts: the bars of each contract by its id; the aggregator changes it.
             keep: seconds for which the store keeps bars.
             limited: the log.
-            clock: the machine's clock, or the one of a recording that is played.
+            clock: the machine's clock, or that of a recording that is played.
         """
         self._store = store
         self._contracts = contracts
@@ -65,9 +65,9 @@ class BarWriter:
         self.written = 0
         """Number of bars that were written, some of them again."""
         self.lost = 0
-        """Number of days of a contract that the store had otherwise than they were written."""
+        """Number of days of a contract whose stored bars differed from the written ones."""
         self.written_at = 0.0
-        """When bars were written last, in Unix seconds; 0 for never."""
+        """When bars were last written, in Unix seconds; 0 for never."""
         self._unwritten_since: float | None = None
         self.writes = StoreWrites(clock)
         """How long writes took, and which failed."""
@@ -79,7 +79,7 @@ class BarWriter:
         return 0.0 if since is None else max(0.0, self._clock.time() - since)
 
     def note(self, day: TradingDay | None) -> None:
-        """Write a day that has changed the next time; None for no change."""
+        """Schedule a changed day for the next write; None does nothing."""
         if day is not None:
             self.changes += 1
             self._changed[day.contract_id, day.day] = day
@@ -87,11 +87,11 @@ class BarWriter:
                 self._unwritten_since = self._clock.time()
 
     def begin(self) -> None:
-        """Join what is stored before the next write, which may be that of another leader."""
+        """Become the leader: merge the stored bars, which another leader may have written."""
         self._leads = self._begins = True
 
     def stand_by(self) -> None:
-        """Write nothing while another process leads, and drop former days, which it writes."""
+        """Stop leading: write nothing, and drop former days, which the new leader writes."""
         self._leads, self._begins = False, True
         self._unwritten_since = None
         for key, day in list(self._changed.items()):
@@ -103,16 +103,20 @@ class BarWriter:
         """Write all changes, and confirm some bars that have not changed.
 
         Args:
-            token: of this leader; see `ime_live.store.lease`.
+            token: fencing token of this leader; see `ime_live.store.lease`.
 
         Raises:
             FencedError: another process leads.
-            StoreError: the store cannot be reached, or has refused something; it is written
-                again the next time.
+            StoreError: the store cannot be reached, or has refused a write, which the next call
+                repeats.
         """
         if self._begins:
             await self._join(
-                [each.today for each in self._contracts.values() if each.today is not None]
+                [
+                    contract.today
+                    for contract in self._contracts.values()
+                    if contract.today is not None
+                ]
             )
             self._begins = False
         await self._write(token)
@@ -122,7 +126,7 @@ class BarWriter:
         """Merge the stored bars of these days, so that the days can be written as a whole."""
         for start in range(0, len(days), CHUNK):
             part = days[start : start + CHUNK]
-            stored = await self._store.read([(each.contract_id, each.day) for each in part])
+            stored = await self._store.read([(day.contract_id, day.day) for day in part])
             for day, bars in zip(part, stored, strict=True):
                 day.adopt(bars)
                 self.note(day)
@@ -170,4 +174,4 @@ class BarWriter:
         share = max(1, round(len(self._contracts) * WRITE_INTERVAL / CONFIRM_INTERVAL))
         ids, self._to_confirm = self._to_confirm[:share], self._to_confirm[share:]
         contracts = (self._contracts[i] for i in ids if i in self._contracts)
-        return [each.today for each in contracts if each.today is not None]
+        return [contract.today for contract in contracts if contract.today is not None]

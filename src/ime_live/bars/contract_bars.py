@@ -36,7 +36,7 @@ class TradingDay:
         self.last: Bar | None = None
         self._closed = bytearray()
         self._stored: int | None = 0
-        """Number of bars in the store; None if it must be given all of them."""
+        """Number of bars in the store; None if all of them must be written."""
 
     @property
     def bars(self) -> list[Bar]:
@@ -57,8 +57,8 @@ class TradingDay:
         """
         joined = {bar.minute: bar for bar in self.bars}
         for bar in stored:
-            ours = joined.get(bar.minute)
-            if ours is None or _better(bar, ours):
+            own = joined.get(bar.minute)
+            if own is None or _better(bar, own):
                 joined[bar.minute] = bar
         ordered = [joined[minute] for minute in sorted(joined)]
         self._closed = bytearray(pack(ordered[:-1]))
@@ -80,7 +80,7 @@ class TradingDay:
 
 
 def _better(bar: Bar, other: Bar) -> bool:
-    # Totals come first: those of the last bar are the day's, and no later bar makes up for them.
+    # Totals decide first: those of the last bar are the day's, and no later bar corrects them.
     return (bar.trades, bar.volume, other.gap) > (other.trades, other.volume, bar.gap)
 
 
@@ -100,7 +100,7 @@ class ContractBars:
 
         Args:
             version: version of the newer state.
-            gaps: when times began from which states may be missing, in microseconds.
+            gaps: beginnings of the gaps, in microseconds since the epoch.
         """
         begins = [gap for gap in gaps if self._version <= gap < version]
         return min(begins) // MINUTE if begins else None
@@ -130,7 +130,7 @@ class ContractBars:
             The day whose last bar has changed, or None.
         """
         if state.version <= self._version:
-            if stored:  # a store that went back will go on from here
+            if stored:  # a store that went back continues from here
                 self._version = state.version
             return None
         is_first, self._version = self._version == 0, state.version
@@ -173,7 +173,7 @@ class ContractBars:
             (state.trades, state.volume, state.value) == (last.trades, last.volume, last.value)
         ):
             return False  # orders without a trade: the bar of their minute would be empty
-        # Also totals that went down, which the exchange has corrected: the last bar takes them.
+        # Totals may also go down, if the exchange corrects them: the last bar takes them.
         last.trades, last.volume, last.value = state.trades, state.volume, state.value
         if state.minute <= last.minute:
             last.open_interest, last.bid, last.ask = state.open_interest, state.bid, state.ask
@@ -201,7 +201,7 @@ def _first_bar(state: TradeState, gap: bool) -> Bar:
 
 def _widen(bar: Bar, others: Sequence[Bar], state: TradeState) -> None:
     """Give a bar with a gap the highest and lowest price of the day that no other bar has."""
-    if state.high > max((each.high for each in others), default=0):
+    if state.high > max((other.high for other in others), default=0):
         bar.high = max(bar.high, state.high)
-    if 0 < state.low < min((each.low for each in others), default=state.low + 1):
+    if 0 < state.low < min((other.low for other in others), default=state.low + 1):
         bar.low = min(bar.low, state.low)

@@ -1,4 +1,4 @@
-"""Trade state: totals, prices and minute of a state, from which bars are made. No I/O."""
+"""Trade state: read the totals, prices and minute of a state, for bars. No I/O."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _AHEAD: Final = 1
 
 
 class TradeState(Struct, gc=False):
-    """The part of a state that bars are made of; numbers as in `ime_live.market`.
+    """The part of a state that bars are computed from; units as in `ime_live.market`.
 
     Attributes:
         version: microseconds since the Unix epoch.
@@ -130,12 +130,12 @@ def read_last(version: int, data: bytes, zone: tzinfo) -> TradeState:
 def _state(version: int, parts: _Parts, zone: tzinfo) -> TradeState:
     statistics = parts.aggregate
     day, minute = _time_of(version // MICROSECONDS // 60, zone)
-    if (given := _day_of(statistics.date)) is not None and given <= day:
+    if (stated_day := _day_of(statistics.date)) is not None and stated_day <= day:
         clock = _minute_of(statistics.time)
         # A clock that is far ahead would keep all later trades in its minute.
-        if clock is not None and (given < day or clock <= minute + _AHEAD):
+        if clock is not None and (stated_day < day or clock <= minute + _AHEAD):
             minute = clock
-        day = given
+        day = stated_day
     prices = parts.best_limit.best
     return TradeState(
         version,

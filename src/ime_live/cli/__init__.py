@@ -30,7 +30,7 @@ from ime_live.cli import (
 )
 from ime_live.cli.arguments.options import present_name, rename_variables
 from ime_live.cli.lines import reason_of
-from ime_live.cli.running import tell
+from ime_live.cli.running import write_stderr
 from ime_live.errors import ImeLiveError, RefusedError, SettingsError
 
 app = typer.Typer(
@@ -59,8 +59,8 @@ app.command(context_settings=settings.CONTEXT)(settings.settings)
 app.add_typer(token.app, name="token")
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(show: bool) -> None:
+    if show:
         from importlib.metadata import version
 
         from ime_live.gateway.stream.fanout import IMPLEMENTATION
@@ -103,45 +103,45 @@ _STANDARD_OUTPUT: Final = 1
 _OUTPUT_ERRORS: Final = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
-def _write_to_the_end() -> None:
+def _run_app() -> None:
     """Run the command line; output that cannot be written causes no traceback."""
     try:
         app(prog_name="ime-live")
     except OSError as error:
         if error.errno not in _OUTPUT_ERRORS:
             raise
-        # Python writes the rest at exit, and would fail again.
+        # Python flushes its buffer at exit, and would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), _STANDARD_OUTPUT)
-        if error.errno != errno.EPIPE:  # otherwise its reader has gone
-            tell(f"ime-live: output cannot be written: {reason_of(error)}")
+        if error.errno != errno.EPIPE:  # a closed pipe is not worth a message
+            write_stderr(f"ime-live: output cannot be written: {reason_of(error)}")
         sys.exit(1)
 
 
 def run() -> None:
-    """Run the command line; an error is one line, with ``--debug`` a traceback before it."""
-    debug = _takes_debug()
+    """Run the command line; report an error in one line, after a traceback with ``--debug``."""
+    debug = _pop_debug_flag()
     try:
-        _write_to_the_end()
+        _run_app()
     except ImeLiveError as error:
         if debug:
-            tell(traceback.format_exc())
+            write_stderr(traceback.format_exc())
         detail = error.detail if isinstance(error, RefusedError) else ""
-        tell(f"ime-live: {error}" + (f"; {detail}" if detail else ""))
+        write_stderr(f"ime-live: {error}" + (f"; {detail}" if detail else ""))
         sys.exit(2 if isinstance(error, SettingsError) else 1)
     except ModuleNotFoundError:
         raise  # see `ime_live.__main__`
     except Exception as error:
-        # A bug. A service keeps its traceback in the log: it cannot be run again with --debug.
+        # A bug. Where there is no terminal, a service cannot be run again with --debug.
         if debug or not sys.stderr.isatty():
             raise
-        tell(
+        write_stderr(
             f"ime-live: an unexpected error: {error!r}; give --debug to see where, and please "
             "report it"
         )
         sys.exit(1)
 
 
-def _takes_debug() -> bool:
+def _pop_debug_flag() -> bool:
     """Remove ``--debug`` from the arguments, at any position; return whether it was given."""
     options = sys.argv[1:]
     if "--" in options:

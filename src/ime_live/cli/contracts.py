@@ -11,7 +11,7 @@ import typer
 
 from ime_live.cli.arguments.options import with_settings
 from ime_live.cli.records import read_contracts
-from ime_live.cli.running import run, tell
+from ime_live.cli.running import run, write_stderr
 from ime_live.contracts import Contract
 from ime_live.errors import UnknownContractError
 from ime_live.registry import Registry
@@ -49,7 +49,7 @@ def import_(
     async def work() -> None:
         async with Store(settings) as store:
             result = await store.import_contracts(contracts)
-        tell(
+        write_stderr(
             f"{len(result.added)} added, {len(result.changed)} changed, "
             f"{len(result.unchanged)} unchanged"
         )
@@ -61,7 +61,7 @@ def import_(
 @with_settings(StoreSettings)
 def list_(*, settings: StoreSettings) -> None:
     """List all contracts, as a table on a terminal or as lines of JSON in a pipe."""
-    contracts = sorted(run(_all(settings)), key=_order)
+    contracts = sorted(run(_read_contracts(settings)), key=_sort_key)
     # Not by Rich, which takes a pipe for a terminal if FORCE_COLOR is set.
     if not sys.stdout.isatty():
         for contract in contracts:
@@ -69,7 +69,7 @@ def list_(*, settings: StoreSettings) -> None:
     elif contracts:
         _print_table(contracts)
     else:
-        tell("no contracts are registered")
+        write_stderr("no contracts are registered")
 
 
 def _print_table(contracts: Iterable[Contract]) -> None:
@@ -83,7 +83,7 @@ def _print_table(contracts: Iterable[Contract]) -> None:
     Console(markup=False, emoji=False, highlight=False).print(table)
 
 
-def _order(contract: Contract) -> tuple[str, str]:
+def _sort_key(contract: Contract) -> tuple[str, str]:
     return (contract.market or "", contract.contract_name)
 
 
@@ -91,7 +91,7 @@ def _order(contract: Contract) -> tuple[str, str]:
 @with_settings(StoreSettings)
 def show(names: _Names, *, settings: StoreSettings) -> None:
     """Show all fields of contracts as JSON, in a pipe one contract per line."""
-    registry = Registry(run(_all(settings)), conflicts=[])
+    registry = Registry(run(_read_contracts(settings)), conflicts=[])
     records = [find(registry, name).to_json() for name in names]
     for record in records:
         typer.echo(msgspec.json.format(record, indent=2) if sys.stdout.isatty() else record)
@@ -117,10 +117,10 @@ def remove(names: _Names, *, settings: StoreSettings) -> None:
             return list(removed.values())
 
     for contract in run(work()):
-        tell(f"removed {contract.contract_id} {contract.contract_name}")
+        write_stderr(f"removed {contract.contract_id} {contract.contract_name}")
 
 
-async def _all(settings: StoreSettings) -> list[Contract]:
+async def _read_contracts(settings: StoreSettings) -> list[Contract]:
     from ime_live.store.store import Store
 
     async with Store(settings) as store:

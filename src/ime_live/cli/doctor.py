@@ -12,7 +12,7 @@ import typer
 from ime_live.cli.arguments.options import with_settings
 from ime_live.cli.arguments.selecting import Token
 from ime_live.cli.lines import reason_of
-from ime_live.cli.running import colour, run, tell
+from ime_live.cli.running import colour, run, write_stderr
 from ime_live.errors import SettingsError
 from ime_live.settings import DoctorSettings, options
 
@@ -28,7 +28,7 @@ _USED: Final = frozenset(
         *("base_url", "proxy", "user_agent", "transports", "boards", "connect_timeout"),
     }
 )
-_OPTIONS: Final = {each.name: "" for each in options(DoctorSettings) if each.name in _USED}
+_OPTIONS: Final = {option.name: "" for option in options(DoctorSettings) if option.name in _USED}
 
 
 @with_settings(DoctorSettings, only=_OPTIONS)
@@ -70,25 +70,25 @@ def doctor(
     """
     if url is not None and exchange:
         raise SettingsError("--url and --exchange must not be given together; run doctor twice")
-    answers = _url(url, token) if url is not None else None
+    answers = _check_gateway(url, token) if url is not None else None
     if answers is None:
-        answers = _exchange(settings, report) if exchange else _here(settings)
+        answers = _check_exchange(settings, report) if exchange else _check_installation(settings)
     counts: dict[str, int] = {}
 
     async def work() -> None:
-        async for each in answers:
-            counts[each.level] = counts.get(each.level, 0) + 1
-            for line in [msgspec.json.encode(each)] if as_json else _lines(each):
+        async for finding in answers:
+            counts[finding.level] = counts.get(finding.level, 0) + 1
+            for line in [msgspec.json.encode(finding)] if as_json else _format(finding):
                 typer.echo(line)
 
     run(work())
     if not as_json:
-        tell(", ".join(f"{count} {level}" for level, count in counts.items()))
+        write_stderr(", ".join(f"{count} {level}" for level, count in counts.items()))
     if counts.get("failed"):
         raise typer.Exit(1)
 
 
-def _lines(answer: Finding) -> list[str]:
+def _format(answer: Finding) -> list[str]:
     mark = colour(f"{answer.level:<8}", _COLOURS[answer.level])
     lines = [f"{mark} {answer.check}: {answer.text}"]
     if answer.remedy:
@@ -96,41 +96,41 @@ def _lines(answer: Finding) -> list[str]:
     return lines
 
 
-async def _here(settings: DoctorSettings) -> AsyncIterator[Finding]:
+async def _check_installation(settings: DoctorSettings) -> AsyncIterator[Finding]:
     from ime_live.doctor.check import run_checks
     from ime_live.doctor.host_checks import HOST_CHECKS
     from ime_live.doctor.store_checks import STORE_CHECKS, CheckedStore
     from ime_live.store.store import Store
 
-    async for each in run_checks(HOST_CHECKS, settings):
-        yield each
+    async for finding in run_checks(HOST_CHECKS, settings):
+        yield finding
     async with Store(settings) as store:
-        async for each in run_checks(STORE_CHECKS, CheckedStore(settings, store)):
-            yield each
+        async for finding in run_checks(STORE_CHECKS, CheckedStore(settings, store)):
+            yield finding
 
 
-async def _url(url: str, token: str | None) -> AsyncIterator[Finding]:
+async def _check_gateway(url: str, token: str | None) -> AsyncIterator[Finding]:
     from ime_live.doctor.check import run_checks
     from ime_live.doctor.gateway_checks import GATEWAY_CHECKS, CheckedGateway
 
-    async for each in run_checks(GATEWAY_CHECKS, CheckedGateway(url, token)):
-        yield each
+    async for finding in run_checks(GATEWAY_CHECKS, CheckedGateway(url, token)):
+        yield finding
 
 
-async def _exchange(settings: DoctorSettings, file: Path) -> AsyncIterator[Finding]:
+async def _check_exchange(settings: DoctorSettings, file: Path) -> AsyncIterator[Finding]:
     from ime_live.doctor.check import run_checks
     from ime_live.doctor.exchange_checks import EXCHANGE_CHECKS, CheckedExchange
 
     context = CheckedExchange(settings)
-    async for each in run_checks(EXCHANGE_CHECKS, context):
-        context.findings.append(each)
-        yield each
-    _write(file, msgspec.json.encode(context.report()))
+    async for finding in run_checks(EXCHANGE_CHECKS, context):
+        context.findings.append(finding)
+        yield finding
+    _write_report(file, msgspec.json.encode(context.report()))
 
 
-def _write(file: Path, report: bytes) -> None:
+def _write_report(file: Path, report: bytes) -> None:
     try:
         file.write_bytes(msgspec.json.format(report, indent=2))
     except OSError as error:
         raise SettingsError(f"--report {file}: {reason_of(error)}") from error
-    tell(f"the report is in {file}; it contains no secrets")
+    write_stderr(f"the report is in {file}; it contains no secrets")

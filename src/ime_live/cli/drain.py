@@ -1,4 +1,4 @@
-"""The command ``drain``: take a running gateway out of service, and report its progress."""
+"""The command that takes a gateway out of service, and reports its progress."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from ime_live.settings import DrainSettings, flag
 if TYPE_CHECKING:
     from ime_live.gateway.pid_file import PidFile, RunningGateway
 
-_LOOK: Final = 1.0  # seconds between two looks at the gateway's metrics, which it renews as often
+_POLL_INTERVAL: Final = 1.0  # seconds; the gateway updates its metrics as often
 _TIMEOUT: Final = 5.0  # seconds for an answer
 _PATIENCE: Final = 30.0  # seconds without an answer after which the gateway counts as hanging
 
 
 class DrainProgress(Struct, frozen=True):
-    """How far a gateway is.
+    """Progress of a drain.
 
     Attributes:
-        serving: workers that have not been told yet.
+        serving: workers that have not begun to drain.
         draining: workers that drain.
         streams: open streams.
     """
@@ -41,7 +41,7 @@ class DrainProgress(Struct, frozen=True):
 
 @with_settings(DrainSettings)
 def drain(*, settings: DrainSettings) -> None:
-    """Take a running gateway out of service, and wait until it has no streams.
+    """Take a gateway out of service, and wait until its streams end.
 
     Its /ready answers 503 at once. For --shutdown-grace seconds it accepts new streams, until load
     balancers have noticed. Then it refuses them, and closes the open ones in even steps within
@@ -66,7 +66,7 @@ def drain(*, settings: DrainSettings) -> None:
             f"process {gateway.pid} must be drained by its user or by root"
         ) from error
     except ProcessLookupError as error:
-        raise ImeLiveError(_ended(gateway, None)) from error
+        raise ImeLiveError(_describe_end(gateway, None)) from error
     _watch(gateway, file)
 
 
@@ -79,25 +79,25 @@ def _watch(gateway: RunningGateway, file: PidFile) -> None:
     last: DrainProgress | None = None
     answered = SYSTEM_CLOCK.monotonic()
     while True:
-        found = _progress(gateway.url)
-        if found is not None and not found.serving:
+        progress = _read_progress(gateway.url)
+        if progress is not None and not progress.serving:
             answered = SYSTEM_CLOCK.monotonic()
-            if found != last:
-                typer.echo(_described(found))
-            last = found
-            if not (found.draining or found.streams):
+            if progress != last:
+                typer.echo(_describe(progress))
+            last = progress
+            if not (progress.draining or progress.streams):
                 return
-        elif not _runs(gateway, file):
-            raise ImeLiveError(_ended(gateway, last))
+        elif not _is_running(gateway, file):
+            raise ImeLiveError(_describe_end(gateway, last))
         elif SYSTEM_CLOCK.monotonic() - answered > _PATIENCE:
             raise ImeLiveError(
                 f"the gateway at {gateway.url} must drain, but has not begun or answered for "
                 f"{_PATIENCE:g} s; see its log"
             )
-        time.sleep(_LOOK)
+        time.sleep(_POLL_INTERVAL)
 
 
-def _runs(gateway: RunningGateway, file: PidFile) -> bool:
+def _is_running(gateway: RunningGateway, file: PidFile) -> bool:
     try:
         return file.read() == gateway
     except SettingsError:
@@ -106,8 +106,8 @@ def _runs(gateway: RunningGateway, file: PidFile) -> bool:
         return False
 
 
-def _progress(url: str) -> DrainProgress | None:
-    """Return how far the gateway is; None if it does not answer."""
+def _read_progress(url: str) -> DrainProgress | None:
+    """Read the progress from the gateway's metrics; None if it does not answer."""
     from prometheus_client.parser import text_string_to_metric_families
 
     address = urlsplit(url)
@@ -129,11 +129,13 @@ def _progress(url: str) -> DrainProgress | None:
     return DrainProgress(*(int(values[name]) for name in ("serving", "draining", "streams")))
 
 
-def _described(found: DrainProgress) -> str:
-    streams = f"{found.streams:,} {'stream' if found.streams == 1 else 'streams'} open"
-    return f"draining: {streams}" if found.draining or found.streams else f"drained: {streams}"
+def _describe(progress: DrainProgress) -> str:
+    streams = f"{progress.streams:,} {'stream' if progress.streams == 1 else 'streams'} open"
+    return (
+        f"draining: {streams}" if progress.draining or progress.streams else f"drained: {streams}"
+    )
 
 
-def _ended(gateway: RunningGateway, last: DrainProgress | None) -> str:
-    left = "" if last is None else f"; {last.streams:,} streams were open before"
-    return f"the gateway has ended before it was drained (process {gateway.pid}){left}"
+def _describe_end(gateway: RunningGateway, last: DrainProgress | None) -> str:
+    streams = "" if last is None else f"; {last.streams:,} streams were open before"
+    return f"the gateway has ended before it was drained (process {gateway.pid}){streams}"

@@ -10,7 +10,7 @@ import typer
 
 from ime_live.cli.arguments.options import with_settings
 from ime_live.cli.lines import reason_of
-from ime_live.cli.running import progress, run, run_until_stopped, tell
+from ime_live.cli.running import progress, run, run_until_stopped, write_stderr
 from ime_live.errors import SettingsError
 from ime_live.settings import FeedSettings, RecorderSettings, StoreSettings
 
@@ -97,7 +97,7 @@ def replay(
         try:
             file.open("rb").close()
         except (OSError, ValueError) as error:
-            raise SettingsError(f"{file}: {reason_of(error)}") from error
+            raise SettingsError(f"{file} cannot be read: {reason_of(error)}") from error
 
     from ime_live.feeds.pipeline.ingest import Totals
     from ime_live.feeds.pipeline.registrar import Registrar
@@ -115,17 +115,21 @@ def replay(
         def line() -> str:
             return f"replaying: {rounds[-1]}" if rounds else "replaying"
 
-        async with publisher, Store(settings) as store, progress(line, lambda: tell(line())):
+        async with (
+            publisher,
+            Store(settings) as store,
+            progress(line, lambda: write_stderr(line())),
+        ):
             totals = await replay_frames(
                 files,
                 publisher,
                 Registrar(store).register,
                 speed=speed,
                 loop=loop,
-                report=tell,
+                report=write_stderr,
                 count=rounds.append,
             )
-        tell(f"replayed {totals}")
+        write_stderr(f"replayed {totals}")
         if totals.bad_lines or totals.refused:
             raise typer.Exit(1)
 

@@ -13,14 +13,14 @@ from typing import BinaryIO, Final
 
 from ime_live.errors import SettingsError, StoreError
 from ime_live.log_limiter import LogLimiter, PlainLines
-from ime_live.spelling import counted
+from ime_live.spelling import pluralize
 
 STANDARD_INPUT: Final = "-"
 
-# Lines handed on at once: so many as are there, but no more.
+# Maximum number of lines in a batch.
 _BATCH: Final = 500
 
-# So many that a slow store holds the reader up instead of filling the memory.
+# Lines that are read ahead; then a slow store pauses the reader, so that memory is bounded.
 _AHEAD: Final = 2_000
 
 # A payload has 800 bytes, a contract with all its fields 2,000.
@@ -44,13 +44,13 @@ def open_input(source: str) -> BinaryIO:
     if source == STANDARD_INPUT:
         if sys.stdin is None:  # its number may belong to another file by now
             raise SettingsError(f"{name_of(source)} is closed")
-        # Not sys.stdin itself: the interpreter closes that in the end, and dies if a thread
-        # still waits for it.
+        # Not sys.stdin itself: the interpreter closes it at exit, and aborts if a thread still
+        # reads from it.
         return open(sys.stdin.fileno(), "rb", closefd=False)
     try:
         file = Path(source).open("rb")  # noqa: SIM115 - the caller closes it
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
-        raise SettingsError(f"{source}: {reason_of(error)}") from error
+        raise SettingsError(f"{source} cannot be read: {reason_of(error)}") from error
     return file
 
 
@@ -74,13 +74,13 @@ async def batches(file: BinaryIO, name: str) -> AsyncIterator[list[Line]]:
     """Iterate over batches of the lines of `lines_of` that have arrived; close the file.
 
     Args:
-        file: what to read.
-        name: of the input, for texts.
+        file: the input.
+        name: name of the input, for messages.
 
     Raises:
         SettingsError: the file cannot be read to its end.
     """
-    come: asyncio.Queue[Line | SettingsError | None] = asyncio.Queue()
+    queue: asyncio.Queue[Line | SettingsError | None] = asyncio.Queue()
     room = threading.Semaphore(_AHEAD)
     loop = asyncio.get_running_loop()
 
@@ -91,21 +91,21 @@ async def batches(file: BinaryIO, name: str) -> AsyncIterator[list[Line]]:
                 with file:
                     for line in lines_of(file):
                         room.acquire()
-                        loop.call_soon_threadsafe(come.put_nowait, line)
+                        loop.call_soon_threadsafe(queue.put_nowait, line)
             except OSError as error:
-                end = SettingsError(f"{name}: {reason_of(error)}")
-            loop.call_soon_threadsafe(come.put_nowait, end)
+                end = SettingsError(f"{name} cannot be read: {reason_of(error)}")
+            loop.call_soon_threadsafe(queue.put_nowait, end)
 
-    # A thread of its own that nobody joins: one that waits for a pipe cannot be woken, and the
-    # command must still be able to end.
+    # A daemon thread: one that waits for a pipe cannot be woken, and the command must be able to
+    # end nevertheless.
     threading.Thread(target=read, daemon=True).start()
     batch: list[Line] = []
     while True:
-        item = await come.get()
+        item = await queue.get()
         if isinstance(item, tuple):
             room.release()
             batch.append(item)
-        if batch and (not isinstance(item, tuple) or come.empty() or len(batch) == _BATCH):
+        if batch and (not isinstance(item, tuple) or queue.empty() or len(batch) == _BATCH):
             yield batch
             batch = []
         if item is None:
@@ -132,18 +132,23 @@ class LineReport:
         refused: number of good lines that the store refused.
     """
 
-    def __init__(self, source: str, tell: Callable[[str], None]) -> None:
-        """Take the input's name, and what writes a line."""
+    def __init__(self, source: str, write: Callable[[str], None]) -> None:
+        """Create a report.
+
+        Args:
+            source: name of the input, or ``-``.
+            write: writes a line.
+        """
         self.source = name_of(source)
-        self._tell = tell
+        self._write = write
         self.bad = 0
         self.refused = 0
-        self._limited = LogLimiter(PlainLines(tell))
+        self._limited = LogLimiter(PlainLines(write))
 
     def refuse(self, number: int, reason: str) -> None:
         """Report that line ``number`` is skipped for this reason."""
         self.bad += 1
-        self._tell(f"{self.source}, line {number}: {reason}")
+        self._write(f"{self.source}, line {number}: {reason}")
 
     def refuse_in_store(self, number: int, error: StoreError) -> None:
         """Report that Redis refused line ``number``; later ones are counted."""
@@ -153,7 +158,7 @@ class LineReport:
     def close(self, **counts: int) -> None:
         """Report the counts."""
         parts = [f"{count} {name}" for name, count in counts.items()]
-        parts.append(counted(self.bad, "bad line"))
+        parts.append(pluralize(self.bad, "bad line"))
         if self.refused:
-            parts.append(f"{counted(self.refused, 'line')} refused by Redis (publish them again)")
-        self._tell(", ".join(parts))
+            parts.append(f"{pluralize(self.refused, 'line')} refused by Redis (publish them again)")
+        self._write(", ".join(parts))

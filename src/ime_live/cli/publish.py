@@ -22,7 +22,7 @@ from ime_live.cli.lines import (
     open_input,
     reason_of,
 )
-from ime_live.cli.running import progress, run, tell, tell_by_log
+from ime_live.cli.running import progress, run, write_stderr, write_stderr_nowait
 from ime_live.clock import SYSTEM_CLOCK
 from ime_live.contracts import Contract
 from ime_live.errors import ContractError, StoreError, StoreSettingsError, UnknownContractError
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 _LOOK_AGAIN: Final = 1.0
 
 # Readings of the registry in that time, so that lines of unknown contracts do not hold up the rest.
-_MOST_READINGS: Final = 10
+_MAX_READINGS: Final = 10
 
-_LONGEST_WAIT: Final = 5.0  # seconds between two attempts to reach the store
+_MAX_WAIT: Final = 5.0  # seconds between two attempts to reach the store
 
 _T = TypeVar("_T")
 
@@ -76,7 +76,7 @@ async def _publish(source: str, settings: StoreSettings) -> None:
     from ime_live.publisher import Publisher
     from ime_live.store.store import Store, check_settings
 
-    report = LineReport(source, tell_by_log if source == STANDARD_INPUT else tell)
+    report = LineReport(source, write_stderr_nowait if source == STANDARD_INPUT else write_stderr)
     published = unchanged = 0
     store = Store(settings)  # before the publisher, whose errors name arguments, not options
     publisher = Publisher(
@@ -99,12 +99,12 @@ async def _publish(source: str, settings: StoreSettings) -> None:
         # A pipe has no end to which progress could be shown.
         showing: AbstractAsyncContextManager[None] = nullcontext()
         if patience is None:
-            showing = progress(line, lambda: tell(line()))
+            showing = progress(line, lambda: write_stderr(line()))
         try:
             async with showing:
                 async for lines in batches(file, report.source):
                     states, refused = await _read(lines, contracts)
-                    # Repeating it is safe: a state that is published already is no change.
+                    # Repeating it is safe: a state that was published already is not a change.
                     outcomes = await _reaching(
                         patience,
                         lambda: publisher.publish_many(states.values()),  # noqa: B023 - now
@@ -133,7 +133,7 @@ async def _read(
     states, refused = {}, {}
     for number, line in lines:
         if line is None:
-            refused[number] = f"longer than {MAX_LINE} bytes"
+            refused[number] = f"a line must be at most {MAX_LINE} bytes long, got more"
             continue
         try:
             entry = _read_entry(line)
@@ -146,24 +146,24 @@ async def _read(
 
 
 class _Patience:
-    """Waits during an outage of the store, which it reports at once and then every minute."""
+    """Waits during an outage of the store, and reports it at once and then every minute."""
 
     def __init__(self) -> None:
         self.reached = False
         """Whether the store has ever answered."""
-        self._backoff = Backoff(_LONGEST_WAIT)
-        self._limited = LogLimiter(PlainLines(tell_by_log))
+        self._backoff = Backoff(_MAX_WAIT)
+        self._limited = LogLimiter(PlainLines(write_stderr_nowait))
 
     async def wait(self, error: StoreError) -> None:
         """Wait before the next attempt."""
-        self._limited.warning(f"{error}; waiting for it", key="away")
+        self._limited.warning(f"{error}; waiting until Redis answers", key="away")
         await asyncio.sleep(self._backoff.next())
 
     def over(self) -> None:
         """Note that the store answers."""
         self.reached = True
         if self._backoff.failures:
-            tell_by_log("Redis is back")
+            write_stderr_nowait("Redis is back")
             self._backoff.reset()
             self._limited.forget("away")
 
@@ -212,10 +212,10 @@ class _Contracts:
             if now - self._begin >= _LOOK_AGAIN:
                 self._begin = now
                 self._looked_up.clear()
-            wanted = entry.contract_id, entry.contract_name
-            if wanted in self._looked_up or len(self._looked_up) == _MOST_READINGS:
+            names = entry.contract_id, entry.contract_name
+            if names in self._looked_up or len(self._looked_up) == _MAX_READINGS:
                 raise
-            self._looked_up.add(wanted)
+            self._looked_up.add(names)
             await self.read()
             return self._find(entry)
 
@@ -234,11 +234,12 @@ class _Contracts:
             return self._registry.by_id(contract_id)
         except UnknownContractError as unknown:
             try:
-                meant = self._registry.by_name(contract_id).contract_id
+                found_id = self._registry.by_name(contract_id).contract_id
             except UnknownContractError:
                 raise unknown from None
             raise UnknownContractError(
-                f"{unknown} is a name, of contract {meant}: give it as contractName, or give the id"
+                f"{unknown} is the name of contract {found_id}; give it as contractName, or give "
+                "the id"
             ) from None
 
     def _compare(self, contract_id: str, name: str) -> None:

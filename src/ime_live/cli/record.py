@@ -18,9 +18,9 @@ from ime_live.cli.arguments.selecting import (
     Url,
     token_of,
 )
-from ime_live.cli.running import progress, run_until_stopped, tell
+from ime_live.cli.running import progress, run_until_stopped, write_stderr
 from ime_live.settings import LogSettings
-from ime_live.spelling import counted
+from ime_live.spelling import pluralize
 
 
 @with_settings(LogSettings)
@@ -38,19 +38,20 @@ def record(
     *,
     settings: LogSettings,
 ) -> None:
-    """Record every state of contracts from a service, until Ctrl-C or SIGTERM.
+    """Record every state of contracts from a service to files.
 
-    Messages are stored as received, one per line, in a compressed file per day. After a restart or
-    a crash, the recording continues where it ended. `demo --source DIR` plays it.
+    It runs until Ctrl-C or SIGTERM. Messages are stored as received, one per line, in a compressed
+    file per day. After a restart or a crash, the recording continues where it ended. `demo --source
+    DIR` plays it.
     """
     import structlog
 
-    from ime_live.archive.listing import Wanted
+    from ime_live.archive.listing import RecordingSelection
     from ime_live.archive.recorder import StreamRecorder
     from ime_live.archive.writer import ArchiveWriter
     from ime_live.logs import configure_logging
 
-    wanted = Wanted(
+    selection = RecordingSelection(
         names=tuple(names or ()),
         markets=tuple(markets or ()),
         underlyings=tuple(underlyings or ()),
@@ -58,11 +59,11 @@ def record(
     )
     configure_logging(settings)
     credentials = token_of(token, token_file)
-    writer = ArchiveWriter(folder, report=tell)
+    writer = ArchiveWriter(folder, report=write_stderr)
 
     async def work() -> None:
         with writer:
-            recorder = StreamRecorder(writer, wanted, url=url, token=credentials)
+            recorder = StreamRecorder(writer, selection, url=url, token=credentials)
 
             def log() -> None:
                 structlog.get_logger().info("recording", **recorder.progress)
@@ -73,7 +74,7 @@ def record(
     try:
         run_until_stopped(work())
     finally:
-        tell(f"recorded {counted(writer.states, 'new state')} in {folder}")
+        write_stderr(f"recorded {pluralize(writer.states, 'new state')} in {folder}")
 
 
 def line_of(counts: dict[str, object]) -> str:

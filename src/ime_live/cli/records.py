@@ -22,13 +22,13 @@ from typing import Any, Final
 import msgspec
 
 from ime_live.cli.lines import name_of, open_input, reason_of
-from ime_live.cli.running import tell
+from ime_live.cli.running import write_stderr
 from ime_live.contracts import OPTION_TYPES, Contract, Market, read_contract
 from ime_live.errors import ContractError, SettingsError
 from ime_live.spelling import fold, trim
 
 _TYPES: Final[Mapping[str, Any]] = {
-    each.encode_name: each.type for each in msgspec.structs.fields(Contract)
+    attribute.encode_name: attribute.type for attribute in msgspec.structs.fields(Contract)
 }
 _ID: Final = "contractId"
 _NAME: Final = "contractName"
@@ -36,14 +36,14 @@ _ALIASES: Final = "aliases"
 _EXPIRATION: Final = "ExpirationDate"
 _IDS: Final = (_ID, "UnderlyingAssets_symbolIsin_or_contractId")
 
-# The REST calls give it beside the static fields, worked out for the day of the answer.
-_WORKED_OUT: Final = "DaysToExpiration"
+# REST calls add it to the static fields; it is computed for the day of the call.
+_COMPUTED: Final = "DaysToExpiration"
 
 _SEPARATORS: Final = ",;\t|"
 _BETWEEN_ALIASES: Final = "|"
 
-# To look for what a key resembles takes a quarter of a millisecond.
-_MOST_LISTED: Final = 50
+# Finding the field that a key resembles takes a quarter of a millisecond.
+_MAX_LISTED: Final = 50
 
 _NUMBER: Final = re.compile(r"[-+]?\d{1,30}(\.\d+)?([eE][-+]?\d{1,9})?")
 _SHORTENED: Final = re.compile(r"\d([.,]\d+)?[eE]\+?\d+|\d+\.0+")
@@ -69,7 +69,7 @@ def read_contracts(source: str) -> list[Contract]:
     first line names the fields. Warnings go to standard error.
 
     Raises:
-        ContractError: one of them cannot be read; the text says which.
+        ContractError: a contract cannot be read; the text says which.
         SettingsError: the input cannot be read.
     """
     name = name_of(source)
@@ -77,20 +77,26 @@ def read_contracts(source: str) -> list[Contract]:
     jalali: list[str] = []
     contracts = []
     for place, record in _records(source):
-        unknown |= dict.fromkeys(record.keys() - _TYPES.keys() - {_WORKED_OUT})
+        unknown |= dict.fromkeys(record.keys() - _TYPES.keys() - {_COMPUTED})
         try:
             contract = _contract(record)
         except (*_JSON_ERRORS, ContractError) as error:
             raise ContractError(f"{place}: {reason_of(error)}") from error
         contracts.append(contract)
-        given, taken = record.get(_EXPIRATION), contract.expiration_date
-        if given is not None and taken is not None and fold(given) != taken.isoformat():
-            jalali.append(f"{place}: {_EXPIRATION} {given} is Jalali; it is taken as {taken}")
+        written, expiration = record.get(_EXPIRATION), contract.expiration_date
+        if (
+            written is not None
+            and expiration is not None
+            and fold(written) != expiration.isoformat()
+        ):
+            jalali.append(
+                f"{place}: {_EXPIRATION} {written} is Jalali; it is taken as {expiration}"
+            )
     if unknown:
-        tell(f"{name}: no such fields, left out: {_listed(sorted(unknown))}")
+        write_stderr(f"{name}: unknown fields were left out: {_listed(sorted(unknown))}")
     if jalali:
         more = f" ({len(jalali)} such dates)" if len(jalali) > 1 else ""
-        tell(jalali[0] + more)
+        write_stderr(jalali[0] + more)
     return contracts
 
 
@@ -104,7 +110,7 @@ def _records(source: str) -> Iterator[tuple[str, _Record]]:
         with open_input(source) as file:
             text = file.read()
     except OSError as error:
-        raise SettingsError(f"{name}: {reason_of(error)}") from error
+        raise SettingsError(f"{name} cannot be read: {reason_of(error)}") from error
     try:
         if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as spreadsheets do
             text = text.decode("utf-16").encode()
@@ -129,13 +135,13 @@ def _json_records(name: str, text: bytes) -> Iterator[tuple[str, _Record]]:
             yield f"{name}, item {number}", _object(f"{name}, item {number}", bytes(item))
         return
     try:
-        whole = _read_object(text)
+        record = _read_object(text)
     except _JSON_ERRORS:
         for number, line in enumerate(text.splitlines(), 1):
             if line.strip():
                 yield f"{name}, line {number}", _object(f"{name}, line {number}", line)
     else:
-        yield name, whole
+        yield name, record
 
 
 def _object(place: str, raw: bytes) -> _Record:
@@ -154,7 +160,7 @@ def _csv_records(name: str, text: str) -> Iterator[tuple[str, _Record]]:
         try:
             row = next(reader)
         except StopIteration:
-            if header is None:  # blanks of other scripts are no bytes that `_records` strips
+            if header is None:  # `_records` does not strip the blanks of other scripts
                 raise ContractError(f"{name} is empty") from None
             return
         except csv.Error as error:
@@ -180,8 +186,8 @@ def _csv_records(name: str, text: str) -> Iterator[tuple[str, _Record]]:
 def _separator_of(text: str) -> tuple[str, str]:
     """Return the separator of cells, and the text without a line that names it."""
     first = next((line for line in text.splitlines() if line.strip()), "")
-    if found := re.fullmatch(r'"?sep=(.)"?', first.strip("\r\n ")):  # as Excel writes it
-        return found[1], text.replace(first, "", 1)
+    if match := re.fullmatch(r'"?sep=(.)"?', first.strip("\r\n ")):  # as Excel writes it
+        return match[1], text.replace(first, "", 1)
 
     def fields(separator: str) -> tuple[int, int]:
         cells = [trim(cell).strip('"') for cell in first.split(separator)]
@@ -196,7 +202,7 @@ def _checked_header(name: str, cells: list[str]) -> list[str]:
     missing = [key for key in (_ID, _NAME) if key not in cells]
     if missing:
         raise ContractError(
-            f"{name}: neither JSON, nor CSV whose first line names {_ID} and {_NAME}; got: "
+            f"{name} must be JSON, or CSV whose first line names {_ID} and {_NAME}, got: "
             f"{_listed(cells)[:200]}"
         )
     for cell, count in Counter(cells).items():
@@ -235,34 +241,34 @@ def _contract(record: _Record) -> Contract:
         ContractError: a field is missing or wrong.
         msgspec.MsgspecError: a field is of the wrong type.
     """
-    given = {key: value for key, value in record.items() if value is not None}
-    _check_required(given)
+    fields = {key: value for key, value in record.items() if value is not None}
+    _check_required(fields)
     for key in _IDS:
-        if type(given.get(key)) is int:  # sources give them as numbers, too
-            given[key] = str(given[key])
+        if type(fields.get(key)) is int:  # sources give them as numbers, too
+            fields[key] = str(fields[key])
     for key in (*_IDS, _NAME):
-        if isinstance(given.get(key), str):
-            given[key] = _one_line(key, trim(given[key]))
-    digits = fold(str(given[_ID]))
+        if isinstance(fields.get(key), str):
+            fields[key] = _one_line(key, trim(fields[key]))
+    digits = fold(str(fields[_ID]))
     if digits.isdigit():  # of any keyboard
-        given[_ID] = digits
+        fields[_ID] = digits
     elif _SHORTENED.fullmatch(digits):
         raise ContractError(
-            f"{_ID} must be given whole, got {given[_ID]}, as a spreadsheet changes it"
+            f"{_ID} must be given whole, got {fields[_ID]}, as a spreadsheet changes it"
         )
-    if isinstance(given.get(_ALIASES), list):
-        given[_ALIASES] = _aliases(given[_ALIASES])
-    _check_choice(given, "market", list(Market))
-    _check_choice(given, "optionType", OPTION_TYPES)
-    if isinstance(given.get(_EXPIRATION), str):
-        given[_EXPIRATION] = _read_date(given[_EXPIRATION])
-    return read_contract(msgspec.json.encode(given))
+    if isinstance(fields.get(_ALIASES), list):
+        fields[_ALIASES] = _aliases(fields[_ALIASES])
+    _check_choice(fields, "market", list(Market))
+    _check_choice(fields, "optionType", OPTION_TYPES)
+    if isinstance(fields.get(_EXPIRATION), str):
+        fields[_EXPIRATION] = _read_date(fields[_EXPIRATION])
+    return read_contract(msgspec.json.encode(fields))
 
 
-def _check_required(given: Mapping[str, object]) -> None:
+def _check_required(fields: Mapping[str, object]) -> None:
     for key in (_ID, _NAME):
-        if key not in given:
-            near = [other for other in islice(given, _MOST_LISTED) if _suggestion(other) == key]
+        if key not in fields:
+            near = [other for other in islice(fields, _MAX_LISTED) if _suggestion(other) == key]
             hint = f"; did you mean it by `{near[0]}`?" if near else ""
             raise ContractError(f"Object missing required field `{key}`{hint}")
 
@@ -273,16 +279,16 @@ def _one_line(key: str, text: str) -> str:
     return text
 
 
-def _aliases(given: list[object]) -> list[object]:
-    trimmed = [trim(each) if isinstance(each, str) else each for each in given]
-    return [each for each in trimmed if each != ""]
+def _aliases(aliases: list[object]) -> list[object]:
+    trimmed = [trim(alias) if isinstance(alias, str) else alias for alias in aliases]
+    return [alias for alias in trimmed if alias != ""]
 
 
-def _check_choice(given: Mapping[str, object], key: str, allowed: Collection[str]) -> None:
-    value = given.get(key)
+def _check_choice(fields: Mapping[str, object], key: str, allowed: Collection[str]) -> None:
+    value = fields.get(key)
     if isinstance(value, str) and value not in allowed:
-        lower = {each.lower(): each for each in allowed}
-        near = [lower[each] for each in difflib.get_close_matches(value.strip().lower(), lower)]
+        lower = {choice.lower(): choice for choice in allowed}
+        near = [lower[choice] for choice in difflib.get_close_matches(value.strip().lower(), lower)]
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ContractError(f"{key} must be one of {', '.join(allowed)}, got {value}{hint}")
 
@@ -291,15 +297,15 @@ def _read_date(text: str) -> str:
     """Return a date as ``YYYY-MM-DD`` (Gregorian), converted from the Jalali calendar if necessary.
 
     Raises:
-        ContractError: it is no date.
+        ContractError: the text is not a date.
     """
     folded = fold(text)
-    found = _DATE.fullmatch(folded)
+    match = _DATE.fullmatch(folded)
     try:
-        if found is not None and int(found[1]) in _JALALI_YEARS:
+        if match is not None and int(match[1]) in _JALALI_YEARS:
             from persiantools.jdatetime import JalaliDate
 
-            year, month, day = int(found[1]), int(found[3]), int(found[4])
+            year, month, day = int(match[1]), int(match[3]), int(match[4])
             jalali = JalaliDate(year, month, day)  # type: ignore[no-untyped-call]
             return str(jalali.to_gregorian().isoformat())
         if _ISO.fullmatch(folded) and date.fromisoformat(folded).year >= _FIRST_YEAR:
@@ -323,8 +329,8 @@ def _suggestion(key: str) -> str | None:
 
 def _listed(keys: Sequence[str]) -> str:
     """Return the first of some unknown keys, each with what it resembles."""
-    more = f", and {len(keys) - _MOST_LISTED} more" if len(keys) > _MOST_LISTED else ""
-    return ", ".join(map(_with_suggestion, keys[:_MOST_LISTED])) + more
+    more = f", and {len(keys) - _MAX_LISTED} more" if len(keys) > _MAX_LISTED else ""
+    return ", ".join(map(_with_suggestion, keys[:_MAX_LISTED])) + more
 
 
 def _with_suggestion(key: str) -> str:

@@ -1,4 +1,4 @@
-"""Running: run a command's work until it ends or is stopped, and report its progress."""
+"""Run a command's work until it ends or is stopped, and report its progress."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ime_live.settings import LogSettings
 
 _T = TypeVar("_T")
 
-_LIVE: Final = 1.0  # seconds between two pictures of the line on a terminal
+_LIVE: Final = 1.0  # seconds between two updates of the line on a terminal
 _PLAIN: Final = 60.0  # seconds between two lines elsewhere
 
 _CLEAR_LINE: Final = "\x1b[2K"
@@ -26,10 +26,10 @@ _CLEAR_LINE: Final = "\x1b[2K"
 _SIGNALLED: Final = 128  # what shells add to a signal's number to make an exit status of it
 
 
-def tell(line: str) -> None:
-    """Write a line to standard error; an error of the write does not end the command.
+def write_stderr(line: str) -> None:
+    """Write a line to standard error; a failed write does not end the command.
 
-    A slow reader is waited for. If the reader has closed the pipe, or the disk is full, the command
+    It waits for a slow reader. If the reader has closed the pipe, or the disk is full, the command
     continues without further output.
     """
     try:
@@ -46,10 +46,10 @@ def colour(text: str, name: str) -> str:
     return typer.style(text, fg=name)
 
 
-def tell_by_log(line: str) -> None:
-    """Write a line to standard error through the log writer, which never waits and may drop it.
+def write_stderr_nowait(line: str) -> None:
+    """Write a line to standard error without waiting for a slow reader; it may be dropped.
 
-    For commands that must not wait for a slow reader. `run` must be under way.
+    It uses the log writer, so call it inside `run`.
     """
     from ime_live.logs import write_line
 
@@ -61,8 +61,8 @@ async def progress(line: Callable[[], str], log: Callable[[], None]) -> AsyncIte
     """Show the progress of long work: in one line of a terminal, or by repeated lines elsewhere.
 
     Args:
-        line: returns the line of a terminal.
-        log: writes a line where there is no terminal; called once a minute.
+        line: returns the line for a terminal.
+        log: writes a line if there is no terminal; called once a minute.
     """
     live = sys.stderr.isatty()
 
@@ -96,7 +96,7 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
 
     Raises:
         typer.Exit: SIGTERM or Ctrl-C has cancelled it.
-        Exception: whatever ``work`` raises.
+        Exception: ``work`` raised it.
     """
     from ime_live.logs import configure_logging
 
@@ -112,7 +112,7 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 def run_until_stopped(
-    work: Coroutine[Any, Any, None], hangup: Callable[[], None] = signals.tell_of_hangup
+    work: Coroutine[Any, Any, None], hangup: Callable[[], None] = signals.report_hangup
 ) -> int:
     """Run ``work`` to its end; SIGTERM and Ctrl-C cancel it.
 
@@ -121,24 +121,24 @@ def run_until_stopped(
         hangup: called in its loop for each SIGHUP.
 
     Returns:
-        0 if it came to its end, else the exit status that shells give to the signal.
+        0 if the work was completed, else the exit status that shells use for the signal.
 
     Raises:
-        Exception: whatever ``work`` raises.
+        Exception: ``work`` raised it.
     """
 
     async def run() -> int:
         task = asyncio.ensure_future(work)
-        told: list[signal.Signals] = []
+        received: list[signal.Signals] = []
 
         def stop(number: signal.Signals) -> None:
-            told.append(number)
+            received.append(number)
             task.cancel()
 
-        with signals.handled(stop, hangup=hangup), suppress(asyncio.CancelledError):
+        with signals.handle(stop, hangup=hangup), suppress(asyncio.CancelledError):
             await task
-        if task.cancelled() and not told:
+        if task.cancelled() and not received:
             raise RuntimeError("the work must not be cancelled from outside, but was")
-        return _SIGNALLED + told[0] if task.cancelled() else 0
+        return _SIGNALLED + received[0] if task.cancelled() else 0
 
     return asyncio.run(run())

@@ -1,4 +1,4 @@
-"""Commands that serve: the gateway, everything on one machine, and the demo."""
+"""Commands that serve clients: the gateway, the whole service on one machine, and the demo."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ime_live.cli.running import run_until_stopped
 from ime_live.settings import DemoSettings, GatewaySettings, UpSettings, options
 
 # It brings its own Valkey.
-_UP_OPTIONS = {each.name: "" for each in options(UpSettings) if each.name != "redis_url"}
+_UP_OPTIONS = {option.name: "" for option in options(UpSettings) if option.name != "redis_url"}
 
 
 @with_settings(GatewaySettings)
@@ -43,11 +43,11 @@ def serve(
 
 @with_settings(UpSettings, only=_UP_OPTIONS)
 def up(*, settings: UpSettings, reread: Callable[[], UpSettings]) -> None:
-    """Run everything on this machine: Valkey, the exchange's feed, the bars and the gateway.
+    """Run the whole service: Valkey, feed, bars and gateway.
 
-    Data is stored in --data. A process that dies is restarted; Ctrl-C or SIGTERM stops all of
-    them, and SIGHUP reloads limits, keys and the log's level. If no key for tokens is given, a
-    secret is generated once and stored in --data.
+    The feed reads the exchange. Data is stored in --data. A process that dies is restarted; Ctrl-C
+    or SIGTERM stops all of them, and SIGHUP reloads limits, keys and the log's level. If no key for
+    tokens is given, a secret is generated once and stored in --data.
     """
     from ime_live.local import up as service
     from ime_live.logs import configure_logging
@@ -69,10 +69,10 @@ def demo(
     *,
     settings: DemoSettings,
 ) -> None:
-    """Run everything on this machine, with a synthetic or a recorded market.
+    """Run the whole service with a synthetic or recorded market.
 
-    The demo starts its own Valkey, and runs until Ctrl-C. It keeps no data. It needs no token on a
-    loopback address; on others it prints the token that it requires.
+    The demo starts its own Valkey, and runs until Ctrl-C. It keeps no data. On a loopback address,
+    clients need no token; on other addresses, they need the token that it prints.
     """
     from ime_live.local import demo as demonstration
 

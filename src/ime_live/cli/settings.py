@@ -1,4 +1,4 @@
-"""The command ``settings``: show the settings of another command, and where each comes from."""
+"""The command that shows the settings of another command, and where each comes from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ime_live.settings import flag, variable
 
 _NOT_SHOWN: Final = "(set, not shown)"
 
-# Its arguments may be options of the other command.
+# The arguments may be options of the other command.
 CONTEXT: Final = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
@@ -27,28 +27,32 @@ def settings(
         ),
     ],
 ) -> None:
-    """Show the settings with which a command would run, and where each comes from.
+    """Show the settings of a command, and where each comes from.
 
     Each line has the flag, the value and its source: flag, environment variable, environment file
     or default. Secrets are not shown. The command is not run.
     """
     # Typer's own classes read the arguments, and have no public types.
-    found: Any = context.find_root().command
+    target: Any = context.find_root().command
     names: list[str] = []
     arguments = [*command]
-    while arguments and arguments[0] in getattr(found, "commands", ()):
+    while arguments and arguments[0] in getattr(target, "commands", ()):
         names.append(arguments.pop(0))
-        found = found.commands[names[-1]]
-    if hasattr(found, "commands"):
+        target = target.commands[names[-1]]
+    if hasattr(target, "commands"):
         raise SettingsError(
-            f"settings must be asked for a command, one of {', '.join(found.commands)}, "
+            f"the command must be one of {', '.join(target.commands)}, "
             f"got {arguments[0] if arguments else 'none'}"
         )
-    parsed = found.make_context(" ".join(names), arguments, parent=context.parent)
+    parsed = target.make_context(" ".join(names), arguments, parent=context.parent)
     lines = [
-        (flag(each.name), _shown(each.name, parsed.params[each.name]), _source(parsed, each.name))
-        for each in found.params
-        if each.name in OPTIONS
+        (
+            flag(parameter.name),
+            _shown(parameter.name, parsed.params[parameter.name]),
+            _source(parsed, parameter.name),
+        )
+        for parameter in target.params
+        if parameter.name in OPTIONS
     ]
     first, second = (max((len(line[at]) for line in lines), default=0) for at in (0, 1))
     for name, value, source in lines:

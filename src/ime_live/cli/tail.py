@@ -1,4 +1,4 @@
-"""The command that shows what arrives on a contract's channel in Redis."""
+"""The command that shows the messages on the channels of contracts in Redis."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from ime_live.cli.arguments.options import with_settings
-from ime_live.cli.running import colour, run, tell
+from ime_live.cli.running import colour, run, write_stderr
 from ime_live.errors import SettingsError
 from ime_live.settings import StoreSettings
 from ime_live.timezones import zone_of_tehran
@@ -31,39 +31,39 @@ def tail(
     *,
     settings: StoreSettings,
 ) -> None:
-    """Show the messages that are published for contracts, and their faults.
+    """Show the messages of publishers, and explain their faults.
 
     Use it to test a publisher. Each message is checked as in a gateway, and compared with the
     previous message and the stored state. After an outage of Redis it reconnects; Ctrl-C ends it.
     """
     if count < 0:
         raise SettingsError(f"--count must be 0 or more, got {count}")
-    for each in ids:
-        if not each.strip():
-            raise SettingsError(f"an id must not be empty, got {each!r}")
+    for name in ids:
+        if not name.strip():
+            raise SettingsError(f"an id must not be empty, got {name!r}")
 
     from ime_live.doctor.channel_tail import ChannelTail
     from ime_live.store.store import check_settings
 
     async def work() -> None:
         await check_settings(settings, writes=False)
-        left = count
+        remaining = count
         async with ChannelTail(settings, ids) as arrivals:
             for text in await arrivals.start():
-                tell(text)
-            async for each in arrivals:
-                if isinstance(each, str):
-                    tell(each)
+                write_stderr(text)
+            async for arrival in arrivals:
+                if isinstance(arrival, str):
+                    write_stderr(arrival)
                     continue
-                for line in [_json(each)] if as_json else _lines(each):
+                for line in [_encode(arrival)] if as_json else _format(arrival):
                     typer.echo(line)
-                if (left := left - 1) == 0:
+                if (remaining := remaining - 1) == 0:
                     return
 
     run(work())
 
 
-def _json(arrival: Arrival) -> bytes:
+def _encode(arrival: Arrival) -> bytes:
     review = arrival.review
     return msgspec.json.encode(
         {
@@ -79,7 +79,7 @@ def _json(arrival: Arrival) -> bytes:
     )
 
 
-def _lines(arrival: Arrival) -> list[str]:
+def _format(arrival: Arrival) -> list[str]:
     review = arrival.review
     at = f"{datetime.fromtimestamp(arrival.received / 1e6, zone_of_tehran()):%H:%M:%S.%f}"[:-3]
     name = f" {arrival.contract_name}" if arrival.contract_name else ""
@@ -92,6 +92,6 @@ def _lines(arrival: Arrival) -> list[str]:
     parts.append(f"{len(arrival.raw)} bytes")
     verdict = colour("ok", "green") if review.accepted else colour("dropped", "red")
     lines = [", ".join(parts) + f": {verdict}"]
-    lines += [f"  {colour('fault', 'red')}: {each}" for each in review.faults]
-    lines += [f"  {colour('note', 'yellow')}: {each}" for each in review.notes]
+    lines += [f"  {colour('fault', 'red')}: {fault}" for fault in review.faults]
+    lines += [f"  {colour('note', 'yellow')}: {note}" for note in review.notes]
     return lines

@@ -12,7 +12,7 @@ import typer
 
 from ime_live.cli.arguments.options import with_settings
 from ime_live.cli.lines import STANDARD_INPUT, open_input
-from ime_live.cli.running import run, tell
+from ime_live.cli.running import run, write_stderr
 from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import SettingsError
 from ime_live.settings import JwtSettings, StoreSettings, flag, variable
@@ -161,8 +161,10 @@ def revoke(
     from ime_live.store.revocation import RevokedBy
     from ime_live.store.revocation_store import RevocationStore
 
-    if [token, token_id, subject].count(None) != 2:
-        raise SettingsError("a token, --jti or --subject must be given, and one of them only")
+    identifiers = [token, token_id, subject]
+    if identifiers.count(None) != 2:
+        count = 3 - identifiers.count(None)
+        raise SettingsError(f"one of TOKEN, --jti and --subject must be given, got {count} of them")
     now = SYSTEM_CLOCK.time()
     if token_id is not None:
         revocation = revocation_by(RevokedBy.TOKEN_ID, token_id, keep=keep, now=now)
@@ -177,14 +179,14 @@ def revoke(
 
     run(work())
     until = datetime.fromtimestamp(revocation.expires, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    kept = f"until {until}" if revocation.expires else "forever"
-    tell(f"revoked {revocation.by.value} {revocation.name}, kept {kept}")
+    duration = f"until {until}" if revocation.expires else "forever"
+    write_stderr(f"revoked {revocation.by.value} {revocation.name}, kept {duration}")
 
 
-def _read_token(given: str) -> str:
-    text = given
-    if given == STANDARD_INPUT:
-        with open_input(given) as file:
+def _read_token(argument: str) -> str:
+    text = argument
+    if argument == STANDARD_INPUT:
+        with open_input(argument) as file:
             text = file.read().decode("utf-8", "replace")
     # It may have been copied from a header.
     return text.strip().removeprefix("Bearer ").strip()

@@ -23,7 +23,7 @@ from ime_live.cli.arguments.selecting import (
     selection_of,
     token_of,
 )
-from ime_live.cli.running import tell
+from ime_live.cli.running import write_stderr
 from ime_live.errors import ImeLiveError, SettingsError
 
 if TYPE_CHECKING:
@@ -91,14 +91,14 @@ def _is_terminal() -> bool:
 def _print(
     make: Callable[[Callable[[ConnectionEvent], object]], Connecting[Payload]], *, as_json: bool
 ) -> None:
-    told = ""
+    last_text = ""
 
     def tell_once(event: ConnectionEvent) -> None:
-        nonlocal told
+        nonlocal last_text
         text = "connected" if event.connected else f"not connected: {event.reason}"
-        if text != told and not event.final:
-            told = text
-            tell(f"ime-live: {text}")
+        if text != last_text and not event.final:
+            last_text = text
+            write_stderr(f"ime-live: {text}")
 
     # A blocking stream receives in a thread of its own: a slow reader of the pipe delays the
     # lines, and not the connection.
@@ -128,7 +128,7 @@ def _show(
         def stop(_: signal.Signals) -> None:
             app.exit()
 
-        with signals.handled(stop):
+        with signals.handle(stop):
             # The terminal is closed.
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.exit)
             return await app.run_async()

@@ -35,7 +35,7 @@ from ime_live.market import Payload, PayloadSections
 from ime_live.timezones import TEHRAN
 
 QueueName: TypeAlias = Literal["latest", "drop_oldest", "block"]
-"""Policies for messages that the program does not take in time; see `connect`."""
+"""Policies for messages that the program does not read in time; see `connect`."""
 
 
 class Connecting(Generic[DataT]):
@@ -213,11 +213,11 @@ def connect(
     state.
 
     Args:
-        url: address of the service, as ``wss://example.org``, also with the path of a proxy behind
-            it. None reads ``IME_LIVE_URL`` from the environment.
+        url: address of the service, as ``wss://example.org``, with the path prefix of a proxy if
+            there is one. None reads ``IME_LIVE_URL`` from the environment.
         contract_names: contracts by name. A name with a ``*`` is a pattern: ``GC*``.
         contract_ids: contracts by id. A stream may have both.
-        markets: all contracts of these markets, also those that are listed later.
+        markets: all contracts of these markets, including those that are listed later.
         underlying: all contracts of an underlying, by its name or id, or of several. Together with
             `markets` or patterns, only contracts that match both are streamed.
         token: a JWT, or a function, plain or async, that returns one. The function is called again
@@ -262,10 +262,10 @@ def connect(
         SettingsError: an argument cannot be used; the text names it. It is raised at once. All
             others are raised where the program reads the stream, after the messages that were
             received before.
-        AuthenticationError: the token is missing or not accepted, also after it was renewed.
+        AuthenticationError: the token is missing or not accepted, even after it was renewed.
         UnknownContractError: a contract is unknown, or was removed from the service; the text names
             it.
-        RefusedError: the gateway refuses to serve this client; ``code`` and ``reason`` tell why.
+        RefusedError: the gateway refuses to serve this client; ``code`` and ``reason`` say why.
         ServiceError: there was no connection within `first_timeout`, the address or the proxy is
             wrong, or the service's answer cannot be used.
         PayloadError: by ``message.data``: the data is incomplete or has wrong types.

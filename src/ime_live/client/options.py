@@ -24,9 +24,9 @@ from ime_live.market import (
     AllowedPriceRange,
     BestLimit,
     ContractInfo,
+    timestamp_of,
     version_of,
 )
-from ime_live.market import timestamp_of as stamp_of
 from ime_live.settings.rule import COUNT, POSITIVE, SWITCH, Rule
 from ime_live.timezones import TEHRAN, zone_of, zone_of_tehran
 
@@ -41,13 +41,13 @@ SectionType: TypeAlias = (
 _SECTION_TYPES: Final = (BestLimit, Aggregate, AllowedPriceRange, ContractInfo)
 
 OnConnection: TypeAlias = Callable[[ConnectionEvent], object]
-"""A program's function for connections that are made or lost, or cannot be made."""
+"""A function that is called when a connection is made or lost, or cannot be made."""
 
 # Bytes of a message. A state has at most 64 KiB. A status of 1,000 contracts has 40 kB, or 1.3 MB
 # if each name has 200 letters that JSON has to escape; --max-contracts allows more.
 _MAX_SIZE: Final = 16 * 1024 * 1024
 _MAX_QUEUE: Final = 256  # frames received and not read yet; more than a burst
-_CLOSE_TIMEOUT: Final = 1.0  # seconds; a program that leaves does not want to wait
+_CLOSE_TIMEOUT: Final = 1.0  # seconds; closing a stream should not delay the program
 
 RULES: Final[Mapping[str, Rule]] = {
     "queue_size": COUNT,
@@ -239,7 +239,7 @@ def read_since(since: datetime | str | None, zone: tzinfo) -> str | None:
         raise SettingsError(text)
     try:
         version = version_of(since.isoformat() if isinstance(since, datetime) else since, zone)
-        return stamp_of(version, zone)
+        return timestamp_of(version, zone)
     except (ValueError, OverflowError) as error:
         raise SettingsError(text) from error
 
@@ -256,18 +256,18 @@ def read_sections(
         return None
     if not is_list(sections):
         raise SettingsError(f"sections must be a list of names, got {sections!r}")
-    given: list[Any] = [
-        each.__name__ if isinstance(each, type) and each in _SECTION_TYPES else each
-        for each in sections
+    names: list[Any] = [
+        section.__name__ if isinstance(section, type) and section in _SECTION_TYPES else section
+        for section in sections
     ]
-    if not given:
+    if not names:
         raise SettingsError(
             "sections must have at least one name, got none; leave it out for all sections"
         )
-    for section in given:
+    for section in names:
         if not isinstance(section, str) or section not in SECTIONS:
             raise SettingsError(f"a section must be one of {', '.join(SECTIONS)}, got {section!r}")
-    return tuple(dict.fromkeys(given))
+    return tuple(dict.fromkeys(names))
 
 
 def read_queue(queue: str) -> QueuePolicy:

@@ -28,7 +28,7 @@ class Portal:
         """
         self._over = over
         self._closed = False
-        # A coroutine scheduled under it precedes the loop's end, which then cancels it.
+        # A coroutine that is scheduled while the lock is held is cancelled by the end of the loop.
         self._lock = threading.Lock()
         self._ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         # A daemon, so that a program that ends without closing its stream does not hang.

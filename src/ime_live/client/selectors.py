@@ -36,31 +36,31 @@ def selectors_of(
     Raises:
         SettingsError: an argument cannot be used; the text names it.
     """
-    given = keys_of(contract_names, contract_ids)
+    named = keys_of(contract_names, contract_ids)
     if not is_list(markets):
         raise SettingsError(f"markets must be a list of markets, got {markets!r}")
-    chosen: list[str] = []
+    market_names: list[str] = []
     for market in markets:
         if market not in list(Market):
             raise SettingsError(f"markets must be some of {', '.join(Market)}, got {market!r}")
-        chosen.append(Market(market).value)
+        market_names.append(Market(market).value)
     underlyings: list[str] = []
     if underlying is not None and not isinstance(underlying, str) and not is_list(underlying):
         raise SettingsError(f"underlying must be a text or a list of texts, got {underlying!r}")
-    for each in (underlying,) if isinstance(underlying, str) else underlying or ():
-        if not isinstance(each, str) or not each.strip():
+    for name in (underlying,) if isinstance(underlying, str) else underlying or ():
+        if not isinstance(name, str) or not name.strip():
             raise SettingsError(
-                f"an underlying must be a name or an id that is not empty, got {each!r}"
+                f"an underlying must be a name or an id that is not empty, got {name!r}"
             )
-        underlyings.append(each.strip())
-    keys: list[Selector] = [key for key in given if _WILDCARD not in key[1]]
-    patterns = [key for key in given if _WILDCARD in key[1]]
+        underlyings.append(name.strip())
+    keys: list[Selector] = [key for key in named if _WILDCARD not in key[1]]
+    patterns = [key for key in named if _WILDCARD in key[1]]
     kinds: tuple[Literal["name", "id"], ...] = ("name", "id")
     for by in kinds:
         words = [word for kind, word in patterns if kind == by]
-        if words or (by == "name" and not patterns and (chosen or underlyings)):
+        if words or (by == "name" and not patterns and (market_names or underlyings)):
             keys.append(
-                ContractFilter.of(by, markets=chosen, patterns=words, underlyings=underlyings)
+                ContractFilter.of(by, markets=market_names, patterns=words, underlyings=underlyings)
             )
     return keys
 
@@ -80,12 +80,17 @@ def keys_of(contract_names: Iterable[str], contract_ids: Ids) -> list[Key]:
         if not isinstance(name, str) or not name.strip():
             raise SettingsError(f"a contract's name must be a text that is not empty, got {name!r}")
         keys.append(("name", name.strip()))
-    for each in contract_ids:
-        if not isinstance(each, str | int) or isinstance(each, bool) or not str(each).strip():
+    for contract_id in contract_ids:
+        if (
+            not isinstance(contract_id, str | int)
+            or isinstance(contract_id, bool)
+            or not str(contract_id).strip()
+        ):
             raise SettingsError(
-                f"a contract's id must be a whole number or a text that is not empty, got {each!r}"
+                "a contract's id must be a whole number or a text that is not empty, "
+                f"got {contract_id!r}"
             )
-        keys.append(("id", str(each).strip()))
+        keys.append(("id", str(contract_id).strip()))
     for _, text in keys:
         try:
             text.encode()
@@ -96,6 +101,6 @@ def keys_of(contract_names: Iterable[str], contract_ids: Ids) -> list[Key]:
     return list(dict.fromkeys(keys))
 
 
-def is_list(given: object) -> bool:
+def is_list(value: object) -> bool:
     """Return whether an argument can be a list of values; one text is none."""
-    return isinstance(given, Iterable) and not isinstance(given, str | bytes)
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes)

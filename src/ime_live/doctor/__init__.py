@@ -1,1 +1,1 @@
-"""Checks of an installation and of a publisher's messages, with explanations."""
+"""Check an installation and a publisher's messages, and explain the faults."""

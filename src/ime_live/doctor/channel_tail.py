@@ -26,7 +26,7 @@ from ime_live.store.records import LastState
 from ime_live.store.store import Store
 
 _WAITING: Final = 10_000
-"""Messages that wait for their review; older ones are left out then, and counted."""
+"""Maximum number of messages that wait for their review; older ones are dropped and counted."""
 
 
 class _Channel(Struct, frozen=True):
@@ -44,7 +44,7 @@ class Arrival(Struct, frozen=True, kw_only=True):
         contract_name: its name; None if it is not registered.
         received: microseconds since the Unix epoch.
         raw: the message.
-        review: what is wrong with it.
+        review: its contents and faults.
     """
 
     contract_id: str
@@ -60,19 +60,19 @@ class ChannelTail:
     It continues after outages, and reports them.
     """
 
-    def __init__(self, settings: StoreSettings, given: Iterable[str]) -> None:
+    def __init__(self, settings: StoreSettings, names: Iterable[str]) -> None:
         """Create a listener that is not connected yet.
 
         Args:
             settings: where Redis is.
-            given: ids of contracts, or their names.
+            names: ids or names of contracts.
         """
         self._store = Store(settings)
-        self._given = tuple(dict.fromkeys(given))
+        self._names = tuple(dict.fromkeys(names))
         self._contracts: dict[str, Contract | None] = {}
         self._channels: dict[str, _Channel] = {}
         self._reviewers: dict[str, PublicationReviewer] = {}
-        self._come: deque[tuple[str, int, bytes] | str] = deque()
+        self._arrivals: deque[tuple[str, int, bytes] | str] = deque()
         self._left_out = 0
         self._arrived = asyncio.Event()
         self._listening: asyncio.Task[None] | None = None
@@ -90,65 +90,65 @@ class ChannelTail:
         """Read the registry, and begin to listen.
 
         Returns:
-            What is to be known before the first message, one text each.
+            Notes about the contracts, such as those that are not registered.
 
         Raises:
             StoreError: Redis cannot be reached at the start, or refuses a command.
         """
-        told = await self._look_up()
+        notes = await self._read_contracts()
         states = await self._states(self._contracts)
         for contract_id in self._contracts:
             state = states.get(contract_id)
             if isinstance(state, LastState):
-                self._reviewers[contract_id].know(state.version)
+                self._reviewers[contract_id].note_state(state.version)
             else:
-                told.append(f"{contract_id}: {self._unstored(contract_id, state)}")
+                notes.append(f"{contract_id}: {self._unstored(contract_id, state)}")
         pubsub = PubSub(
             self._store,
             on_message=self._take,
             on_contracts=lambda _: None,
-            on_connected=lambda: self._say(
+            on_connected=lambda: self._queue_text(
                 "connected to Redis; waiting for messages"
-                + "".join(f"; of {one} in vain: {error}" for one, error in pubsub.refused.items())
+                + "".join(f"; except {name}: {error}" for name, error in pubsub.refused.items())
             ),
-            on_disconnected=lambda error: self._say(f"{error}; waiting for it"),
+            on_disconnected=lambda error: self._queue_text(f"{error}; waiting until Redis answers"),
         )
         pubsub.subscribe_to({channel: channel for channel in self._channels})
         self._listening = asyncio.create_task(pubsub.run())
-        return told
+        return notes
 
     async def __aiter__(self) -> AsyncIterator[Arrival | str]:
         """Iterate over messages with their reviews, and texts about the connection."""
         while True:
-            if not self._come:
+            if not self._arrivals:
                 self._arrived.clear()
                 await self._arrived.wait()
-            batch = [*self._come]
-            self._come.clear()
+            batch = [*self._arrivals]
+            self._arrivals.clear()
             if left_out := self._left_out:
                 self._left_out = 0
-                yield f"{left_out} messages came too fast, and are left out here"
-            async for each in self._reviewed(batch):
-                yield each
+                yield f"{left_out} messages arrived too fast, and are not shown"
+            async for arrival in self._reviewed(batch):
+                yield arrival
 
-    async def _look_up(self) -> list[str]:
+    async def _read_contracts(self) -> list[str]:
         registry = Registry(await self._store.contracts(), conflicts=[])
-        told: list[str] = []
-        for given in self._given:
-            contract_id, contract = given, None
+        notes: list[str] = []
+        for name in self._names:
+            contract_id, contract = name, None
             try:
-                contract = registry.by_id(given)
+                contract = registry.by_id(name)
             except UnknownContractError:
                 try:
-                    contract = registry.by_name(given)
+                    contract = registry.by_name(name)
                 except UnknownContractError:
-                    told.append(
-                        f"{given} is no registered contract, so no client can ask for it; register "
-                        "it: ime-live contracts import"
+                    notes.append(
+                        f"{name} is not a registered contract, so no client can ask for it; "
+                        "register it: ime-live contracts import"
                     )
                 else:
-                    told.append(
-                        f"{given} is a name; the channel is that of its id: "
+                    notes.append(
+                        f"{name} is a name; the channel is that of its id: "
                         f"{self._store.keys.live(contract.contract_id)}"
                     )
             if contract is not None:
@@ -156,7 +156,7 @@ class ChannelTail:
             self._contracts[contract_id] = contract
             self._reviewers.setdefault(contract_id, PublicationReviewer())
             self._add_channels(contract_id, contract)
-        return told
+        return notes
 
     def _add_channels(self, contract_id: str, contract: Contract | None) -> None:
         live = self._store.keys.live
@@ -168,28 +168,28 @@ class ChannelTail:
             wrong[live(name)] = "that of its name"
             wrong[live(name).replace("{", "").replace("}", "")] = "that of its name, without braces"
         for channel, what in wrong.items():
-            fault = f"{rule}; it came to {channel}, {what}"
+            fault = f"{rule}; it was published to {channel}, {what}"
             self._channels.setdefault(channel, _Channel(contract_id, fault))
         self._channels[right] = _Channel(contract_id)
 
     async def _states(self, ids: Iterable[str]) -> dict[str, LastState | PayloadError]:
         return await self._store.states(ids)
 
-    def _take(self, channel: str, raw: bytes) -> None:
-        if len(self._come) >= _WAITING:
-            self._come.popleft()
+    def _take(self, channel: str, message: bytes) -> None:
+        if len(self._arrivals) >= _WAITING:
+            self._arrivals.popleft()
             self._left_out += 1
-        self._come.append((channel, SYSTEM_CLOCK.time_us(), raw))
+        self._arrivals.append((channel, SYSTEM_CLOCK.time_us(), message))
         self._arrived.set()
 
-    def _say(self, text: str) -> None:
-        self._come.append(text)
+    def _queue_text(self, text: str) -> None:
+        self._arrivals.append(text)
         self._arrived.set()
 
     async def _reviewed(
         self, batch: list[tuple[str, int, bytes] | str]
     ) -> AsyncIterator[Arrival | str]:
-        ids = {self._channels[each[0]].contract_id for each in batch if isinstance(each, tuple)}
+        ids = {self._channels[entry[0]].contract_id for entry in batch if isinstance(entry, tuple)}
         unreadable: str | None = None
         states: dict[str, LastState | PayloadError] = {}
         try:
@@ -200,17 +200,17 @@ class ChannelTail:
             unreadable = f"whether it is stored is not known: {error}"
         # Only the newest state is in the store: an older message of the batch cannot be compared.
         last = {
-            self._channels[each[0]].contract_id: n
-            for n, each in enumerate(batch)
-            if isinstance(each, tuple)
+            self._channels[entry[0]].contract_id: n
+            for n, entry in enumerate(batch)
+            if isinstance(entry, tuple)
         }
-        for n, each in enumerate(batch):
-            if isinstance(each, str):
-                yield each
+        for n, entry in enumerate(batch):
+            if isinstance(entry, str):
+                yield entry
                 continue
-            channel, received, raw = each
+            channel, received, message = entry
             contract_id = self._channels[channel].contract_id
-            review = self._review(self._channels[channel], raw, received)
+            review = self._review(self._channels[channel], message, received)
             notes = list(review.notes)
             if self._contracts[contract_id] is None:
                 notes.append("the contract is not registered: ime-live contracts import")
@@ -223,14 +223,14 @@ class ChannelTail:
                 contract_id=contract_id,
                 contract_name=None if contract is None else contract.contract_name,
                 received=received,
-                raw=raw,
+                raw=message,
                 review=msgspec.structs.replace(review, notes=tuple(notes)),
             )
 
-    def _review(self, channel: _Channel, raw: bytes, received: int) -> Review:
+    def _review(self, channel: _Channel, message: bytes, received: int) -> Review:
         if channel.fault is None:
-            return self._reviewers[channel.contract_id].review(raw, received)
-        review = PublicationReviewer().review(raw, received)
+            return self._reviewers[channel.contract_id].review(message, received)
+        review = PublicationReviewer().review(message, received)
         return msgspec.structs.replace(review, faults=(channel.fault, *review.faults))
 
     def _unstored(self, contract_id: str, state: LastState | PayloadError | None) -> str:

@@ -1,7 +1,7 @@
-"""Check: a question about an installation, and its answer.
+"""Check: a question about an installation, and the findings that answer it.
 
-A check is a small function in a table. Each has a time limit, and one that fails does not stop the
-others, except those that need what it has found missing.
+A check is a small function in a table. Each has a time limit. If one fails, only the checks that
+need it are skipped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TIMEOUT: Final = 15.0
 
 
 class Severity(StrEnum):
-    """How bad an answer is."""
+    """Severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -29,13 +29,13 @@ class Severity(StrEnum):
 
 
 class Finding(Struct, frozen=True):
-    """An answer.
+    """A result of a check.
 
     Attributes:
         check: name of the check; filled in by `run_checks`.
-        level: how bad it is.
-        text: what was found.
-        remedy: what to do; empty if there is nothing to do.
+        level: severity of the result.
+        text: description of the result.
+        remedy: advice; empty if there is nothing to do.
     """
 
     level: Severity
@@ -45,17 +45,17 @@ class Finding(Struct, frozen=True):
 
 
 def ok(text: str) -> Finding:
-    """Return an answer without a problem."""
+    """Return a finding without a problem."""
     return Finding(Severity.OK, text)
 
 
 def warning(text: str, remedy: str = "") -> Finding:
-    """Return an answer that may be intended."""
+    """Return a finding about something that may be intended."""
     return Finding(Severity.WARNING, text, remedy)
 
 
 def failed(text: str, remedy: str = "") -> Finding:
-    """Return an answer that something cannot work."""
+    """Return a finding about something that cannot work."""
     return Finding(Severity.FAILED, text, remedy)
 
 
@@ -63,12 +63,12 @@ ContextT = TypeVar("ContextT")
 
 
 class Check(Struct, Generic[ContextT], frozen=True):
-    """A question.
+    """A question about an installation.
 
     Attributes:
-        name: one or two words, shown before the answer.
-        run: finds the answer.
-        needs: name of the check without whose success this one is skipped; empty for none.
+        name: one or two words, shown before the findings.
+        run: returns the findings.
+        needs: name of a check that must succeed, or this one is skipped; empty for none.
         timeout: seconds that it may take.
     """
 
@@ -81,23 +81,23 @@ class Check(Struct, Generic[ContextT], frozen=True):
 async def run_checks(
     checks: Sequence[Check[ContextT]], context: ContextT
 ) -> AsyncIterator[Finding]:
-    """Run checks one after the other, and yield their answers as they come.
+    """Run checks one after the other, and yield their findings.
 
     Args:
-        checks: the questions, in order.
+        checks: the checks, in order.
         context: passed to each of them.
     """
-    missing: set[str] = set()
+    failed_checks: set[str] = set()
     for check in checks:
-        if check.needs in missing:
-            missing.add(check.name)
-            found: Sequence[Finding] = [Finding(Severity.SKIPPED, f"needs: {check.needs}")]
+        if check.needs in failed_checks:
+            failed_checks.add(check.name)
+            findings: Sequence[Finding] = [Finding(Severity.SKIPPED, f"needs: {check.needs}")]
         else:
-            found = await _answers(check, context)
-        for each in found:
-            if each.level is Severity.FAILED:
-                missing.add(check.name)
-            yield Finding(each.level, each.text, each.remedy, check.name)
+            findings = await _answers(check, context)
+        for finding in findings:
+            if finding.level is Severity.FAILED:
+                failed_checks.add(check.name)
+            yield Finding(finding.level, finding.text, finding.remedy, check.name)
 
 
 async def _answers(check: Check[ContextT], context: ContextT) -> Sequence[Finding]:

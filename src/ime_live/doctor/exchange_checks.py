@@ -28,7 +28,7 @@ from ime_live.feeds.ime.connection import ConnectionContext, SignalRConnection
 from ime_live.feeds.ime.negotiation import negotiate
 from ime_live.feeds.ime.signalr import Negotiation, read_transports
 from ime_live.settings import SignalRHubSettings
-from ime_live.spelling import counted
+from ime_live.spelling import pluralize
 from ime_live.timezones import zone_of_tehran
 
 LISTEN: Final = 20.0
@@ -41,7 +41,7 @@ _AWAY: Final = (
     "--base-url is its address"
 )
 _REPORT: Final = "send the report to the developers: the exchange may have changed something"
-_MOST_NAMED: Final = 8
+_MAX_NAMED: Final = 8
 
 
 class CheckedExchange:
@@ -87,19 +87,19 @@ class CheckedExchange:
             client,
             clock=SYSTEM_CLOCK,
             random=random.random,
-            hear_date=self._hear,
+            on_date=self._on_date,
         )
         connection = await negotiate(context)
         self.negotiation = connection.negotiation
         return connection
 
-    def _hear(self, date: float, sent: float, received: float) -> None:
+    def _on_date(self, date: float, sent: float, received: float) -> None:
         # The Date has whole seconds, so it is behind by half a second on average.
         self.ahead = date + 0.5 - (sent + received) / 2
 
     def report(self) -> dict[str, object]:
         """Return the results for the developers, without tokens, cookies, addresses and proxies."""
-        said = self.negotiation
+        negotiation = self.negotiation
         return {
             "ime-live": version("ime-live"),
             "python": platform.python_version(),
@@ -107,24 +107,24 @@ class CheckedExchange:
             "written": datetime.now(zone_of_tehran()).isoformat(timespec="seconds"),
             "host": urlsplit(self.settings.base_url).hostname,
             "negotiation": None
-            if said is None
+            if negotiation is None
             else {
-                "ProtocolVersion": said.protocol_version,
-                "TryWebSockets": said.try_web_sockets,
-                "KeepAliveTimeout": said.keep_alive_timeout,
-                "DisconnectTimeout": said.disconnect_timeout,
-                "ConnectionTimeout": said.connection_timeout,
-                "TransportConnectTimeout": said.transport_connect_timeout,
-                "LongPollDelay": said.long_poll_delay,
-                "redirects": bool(said.redirect_url),
+                "ProtocolVersion": negotiation.protocol_version,
+                "TryWebSockets": negotiation.try_web_sockets,
+                "KeepAliveTimeout": negotiation.keep_alive_timeout,
+                "DisconnectTimeout": negotiation.disconnect_timeout,
+                "ConnectionTimeout": negotiation.connection_timeout,
+                "TransportConnectTimeout": negotiation.transport_connect_timeout,
+                "LongPollDelay": negotiation.long_poll_delay,
+                "redirects": bool(negotiation.redirect_url),
             },
             "transports": self.transports,
             "clockAhead": self.ahead,
             "boards": self.columns,
             "unknownMethods": self.unknown,
             "findings": [
-                {"check": each.check, "level": each.level, "text": each.text}
-                for each in self.findings
+                {"check": finding.check, "level": finding.level, "text": finding.text}
+                for finding in self.findings
             ],
         }
 
@@ -136,17 +136,17 @@ async def hub(context: CheckedExchange) -> list[Finding]:
             await context.connect(client)
         except FeedError as error:
             return [failed(f"{context.address.host}: {error}", _AWAY)]
-    said = context.negotiation
-    protocol = "" if said is None else said.protocol_version
-    found = [ok(f"{context.address.host} speaks SignalR {protocol}")]
+    negotiation = context.negotiation
+    protocol = "" if negotiation is None else negotiation.protocol_version
+    findings = [ok(f"{context.address.host} speaks SignalR {protocol}")]
     if protocol and not protocol.startswith(("1.", "2.")):
-        found.append(warning(f"protocol {protocol} is not known", _REPORT))
-    return found
+        findings.append(warning(f"protocol {protocol} is not known", _REPORT))
+    return findings
 
 
 async def transports(context: CheckedExchange) -> list[Finding]:
     """Does each transport work? Later checks use the first one that does."""
-    found = []
+    findings = []
     for name in context.names:
         async with context.access.client() as client:
             connection: SignalRConnection | None = None
@@ -154,22 +154,22 @@ async def transports(context: CheckedExchange) -> list[Finding]:
                 connection = await context.connect(client)
                 await connection.begin(name)
                 context.transports[name.value] = "ok"
-                found.append(ok(f"{name.value} works"))
+                findings.append(ok(f"{name.value} works"))
                 if not context.frames:
                     await _listen(context, connection)
             except FeedError as error:
                 context.transports[name.value] = str(error)
-                found.append(warning(f"{name.value}: {error}", "does a proxy block it?"))
+                findings.append(warning(f"{name.value}: {error}", "does a proxy block it?"))
             finally:
                 if connection is not None:
                     await connection.end()
     if "ok" not in context.transports.values():
-        found.append(failed("no transport works, so the feed would poll", _REPORT))
-    return found
+        findings.append(failed("no transport works, so the feed would poll", _REPORT))
+    return findings
 
 
 async def _listen(context: CheckedExchange, connection: SignalRConnection) -> None:
-    """Receive until all boards have come, or for `CheckedExchange.listen` seconds."""
+    """Receive until all boards have arrived, or for `CheckedExchange.listen` seconds."""
     missing = set(context.boards)
     with suppress(TimeoutError):
         async with asyncio.timeout(context.listen):
@@ -186,37 +186,39 @@ def _pushes(frame: bytes) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
             method = METHODS.get(call.method.lower(), call.method)
             rows: list[Mapping[str, Any]] = []
             if method in BOARDS:
-                ids = [each.contract_id for side in BOARDS[method] for each in side]
+                ids = [fields.contract_id for side in BOARDS[method] for fields in side]
                 for argument in call.arguments:
-                    found = rows_in(decode(argument), ids)
-                    rows += [row for row in found if isinstance(row, Mapping)]
+                    argument_rows = rows_in(decode(argument), ids)
+                    rows += [row for row in argument_rows if isinstance(row, Mapping)]
             yield method, rows
 
 
 async def boards(context: CheckedExchange) -> list[Finding]:
     """Do all boards arrive, with all fields that the feed reads?"""
-    seen: dict[str, int] = {}
+    row_counts: dict[str, int] = {}
     for frame in context.frames:
         for method, rows in _pushes(frame):
-            seen[method] = max(seen.get(method, 0), len(rows))
+            row_counts[method] = max(row_counts.get(method, 0), len(rows))
             if method in BOARDS:
                 columns = context.columns.setdefault(method, {})
                 for row in rows:
                     columns |= {name: type(value).__name__ for name, value in row.items()}
-    context.unknown = sorted(set(seen) - set(BOARDS) - OTHER_METHODS)
-    found = []
-    for method in sorted(context.boards - set(seen)):
-        text = f"{method} has not come within {context.listen:g} s"
-        found.append(warning(text, "outside of the sessions that is usual; else try again"))
+    context.unknown = sorted(set(row_counts) - set(BOARDS) - OTHER_METHODS)
+    findings = []
+    for method in sorted(context.boards - set(row_counts)):
+        text = f"{method} has not arrived within {context.listen:g} s"
+        findings.append(warning(text, "outside of the sessions that is usual; else try again"))
     for method in sorted(context.columns):
-        missing = sorted(_missing(method, context.columns[method])) if seen[method] else []
+        missing = sorted(_missing(method, context.columns[method])) if row_counts[method] else []
         if missing:
-            found.append(failed(f"{method} lacks the fields {_named(missing)}", _REPORT))
+            findings.append(failed(f"{method} lacks the fields {_named(missing)}", _REPORT))
         else:
-            found.append(ok(f"{method}: {counted(seen[method], 'row')}, all fields are there"))
+            findings.append(
+                ok(f"{method}: {pluralize(row_counts[method], 'row')}, all fields are there")
+            )
     if context.unknown:
-        found.append(warning(f"unknown boards: {_named(context.unknown)}", _REPORT))
-    return found or [warning("no board arrived", "try again in a session")]
+        findings.append(warning(f"unknown boards: {_named(context.unknown)}", _REPORT))
+    return findings or [warning("no board arrived", "try again in a session")]
 
 
 def _missing(method: str, columns: Mapping[str, str]) -> set[str]:
@@ -224,29 +226,29 @@ def _missing(method: str, columns: Mapping[str, str]) -> set[str]:
     missing: set[str] = set()
     for spellings in BOARDS[method]:
         # Of several spellings, the one with the fewest missing fields is meant.
-        missing |= min((_names(each) - columns.keys() for each in spellings), key=len)
+        missing |= min((_names(spelling) - columns.keys() for spelling in spellings), key=len)
     return missing
 
 
 def _names(board: FieldMap) -> set[str]:
-    """Return the fields of a row that states are made of; static ones may be missing."""
-    found: set[str] = set()
-    for each in fields(board):
-        if each.name in ("market", "static", "option_type", "twelve_hours"):
+    """Return the fields of a row that a state needs; static fields may be missing."""
+    names: set[str] = set()
+    for attribute in fields(board):
+        if attribute.name in ("market", "static", "option_type", "twelve_hours"):
             continue
-        value = getattr(board, each.name)
+        value = getattr(board, attribute.name)
         if isinstance(value, str):
-            found.add(value)
-        elif each.name == "levels":
-            found |= {name for level in value for name in level}
-        elif each.name == "closing":
-            found |= set(value)
-    return found
+            names.add(value)
+        elif attribute.name == "levels":
+            names |= {name for level in value for name in level}
+        elif attribute.name == "closing":
+            names |= set(value)
+    return names
 
 
 def _named(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 async def rows(context: CheckedExchange) -> list[Finding]:
@@ -255,23 +257,23 @@ async def rows(context: CheckedExchange) -> list[Finding]:
     latest = datetime.now(zone_of_tehran()).replace(tzinfo=None)
     good, errors, newest = 0, [], None
     for frame in context.frames:
-        read = reader.read(frame, latest=latest)
-        good += len(read.quotes)
-        errors += [*read.errors, *read.lost]
-        if read.clock is not None:
-            newest = read.clock if newest is None else max(newest, read.clock)
+        content = reader.read(frame, latest=latest)
+        good += len(content.quotes)
+        errors += [*content.errors, *content.lost]
+        if content.clock is not None:
+            newest = content.clock if newest is None else max(newest, content.clock)
     if not good and not errors:
         return [warning("there were no rows to read", "try again in a session")]
-    found = [ok(f"{counted(good, 'state')} read")] if good else []
+    findings = [ok(f"{pluralize(good, 'state')} read")] if good else []
     if errors:
-        text = f"{counted(len(errors), 'row')} or fields cannot be read, as {errors[0]}"
-        found.append(failed(text[:300], _REPORT))
+        text = f"{pluralize(len(errors), 'row')} or fields cannot be read, as {errors[0]}"
+        findings.append(failed(text[:300], _REPORT))
     if newest is not None:
         lag = (latest - newest).total_seconds()
         text = f"the newest timestamp is {lag:.0f} s old"
         late = "outside of the sessions that is usual; else the exchange, or the clock, is late"
-        found.append(warning(text, late) if abs(lag) > _LATE else ok(text))
-    return found
+        findings.append(warning(text, late) if abs(lag) > _LATE else ok(text))
+    return findings
 
 
 async def clock(context: CheckedExchange) -> list[Finding]:

@@ -31,7 +31,7 @@ from ime_live.errors import (
 )
 
 _WAIT: Final = 6.0
-"""Seconds to wait for what an unhindered connection brings at once."""
+"""Seconds to wait for an answer that normally arrives at once."""
 
 _REFUSAL: Final = 1.0  # seconds within which a refusal follows the handshake
 
@@ -71,17 +71,17 @@ class CheckedGateway:
         """Make a call, without a token.
 
         Raises:
-            ServiceError: there is no answer.
+            ServiceError: the gateway does not answer.
         """
         url = self.service.call(path, ())
         try:
             async with httpx.AsyncClient(timeout=timeout) as client:
                 return await client.get(url)
         except httpx.HTTPError as error:
-            raise ServiceError(f"{self.service.place}: {_words(error)}") from error
+            raise ServiceError(f"{self.service.place}: {_describe(error)}") from error
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
     return str(error) or type(error).__name__
@@ -98,7 +98,7 @@ async def reach(context: CheckedGateway) -> list[Finding]:
         return [failed(f"{host} port {number} does not answer", "is a firewall in between?")]
     except OSError as error:
         code = error.errno or 0  # below 0 for names that cannot be found
-        reason = os.strerror(code).lower() if code > 0 else _words(error)
+        reason = os.strerror(code).lower() if code > 0 else _describe(error)
         return [failed(f"{host} port {number}: {reason}", "check the address, and that it runs")]
     writer.transport.abort()
     return [
@@ -124,7 +124,9 @@ async def tls(context: CheckedGateway) -> list[Finding]:
             )
         ]
     except (ssl.SSLError, ConnectionResetError) as error:
-        return [failed(f"no TLS there: {_words(error)}", "begin the address with ws:// or http://")]
+        return [
+            failed(f"no TLS there: {_describe(error)}", "begin the address with ws:// or http://")
+        ]
     session = writer.get_extra_info("ssl_object")
     ends = ssl.cert_time_to_seconds(session.getpeercert()["notAfter"])
     writer.transport.abort()
@@ -136,35 +138,35 @@ async def tls(context: CheckedGateway) -> list[Finding]:
 async def ready(context: CheckedGateway) -> list[Finding]:
     """Is it a gateway, and ready?"""
     answer = await context.get("/ready")
-    found = []
+    findings = []
     with suppress(KeyError, ValueError, TypeError):
         at = parsedate_to_datetime(answer.headers["date"]).timestamp()
         if abs(ahead := at - SYSTEM_CLOCK.time()) > _SKEW:
-            found.append(
+            findings.append(
                 warning(
                     f"its clock differs from this machine's by {ahead:+.0f} s",
                     "synchronise both, as by chrony",
                 )
             )
-    report = _object(answer)
+    report = _decode_object(answer)
     if "ready" not in report:
         return [
-            *found,
+            *findings,
             warning(
                 f"/ready was answered with {answer.status_code}, not by a gateway",
                 "fine if the proxy passes on /live/ and /static/ only; else check the path prefix",
             ),
         ]
     if not report["ready"]:
-        return [*found, failed(f"not ready: {report.get('reason')}", "see the gateway's log")]
+        return [*findings, failed(f"not ready: {report.get('reason')}", "see the gateway's log")]
     text = f"ready, {report.get('contracts')} contracts, {report.get('connections')} streams"
     feed = report.get("feed")
     if feed in ("down", "stale"):
-        found.append(warning(f"the feed is {feed}", "see ime-live doctor on its machine"))
-    return [ok(f"{text}, feed {feed or 'none'}"), *found]
+        findings.append(warning(f"the feed is {feed}", "see ime-live doctor on its machine"))
+    return [ok(f"{text}, feed {feed or 'none'}"), *findings]
 
 
-def _object(answer: httpx.Response) -> dict[str, object]:
+def _decode_object(answer: httpx.Response) -> dict[str, object]:
     try:
         decoded = answer.json()
     except ValueError:
@@ -177,17 +179,17 @@ async def rest(context: CheckedGateway) -> list[Finding]:
     async with AsyncClient(context.url, token=context.token, tries=1) as client:
         try:
             for market in Market:
-                if found := await client.search(market, ""):
-                    context.contract = found[0].contract_name
+                if contracts := await client.search(market, ""):
+                    context.contract = contracts[0].contract_name
                     break
             if context.contract is None:
                 return [warning("answered, but no market has a contract", "is a feed running?")]
             await client.snapshot([context.contract])
         except AuthenticationError as error:
-            given = "the token is refused" if context.token else "a token is asked for"
+            problem = "the token is refused" if context.token else "a token is asked for"
             return [
                 failed(
-                    f"{given}: {error}",
+                    f"{problem}: {error}",
                     "give one by --token or IME_LIVE_TOKEN; see why: ime-live token inspect TOKEN",
                 )
             ]
@@ -198,11 +200,11 @@ async def rest(context: CheckedGateway) -> list[Finding]:
 
 async def websocket(context: CheckedGateway) -> list[Finding]:
     """Can a WebSocket connect?"""
-    made: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    connected: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def note(event: ConnectionEvent) -> None:
-        if not made.done():
-            made.set_result("" if event.connected else event.reason)
+        if not connected.done():
+            connected.set_result("" if event.connected else event.reason)
 
     names = [context.contract or "*"]
     async with connect(
@@ -210,12 +212,12 @@ async def websocket(context: CheckedGateway) -> list[Finding]:
     ) as stream:
         reading = asyncio.ensure_future(anext(stream))
         try:
-            either: set[asyncio.Future[Any]] = {reading, made}
+            either: set[asyncio.Future[Any]] = {reading, connected}
             await asyncio.wait(either, timeout=_WAIT, return_when=asyncio.FIRST_COMPLETED)
             # A refusal follows the handshake, as only then a client sees its reason.
             await asyncio.wait({reading}, timeout=_REFUSAL)
             error = reading.exception() if reading.done() else None
-            reason = made.result() if made.done() else f"no answer within {_WAIT:g} s"
+            reason = connected.result() if connected.done() else f"no answer within {_WAIT:g} s"
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
@@ -250,22 +252,22 @@ async def events(context: CheckedGateway) -> list[Finding]:
     except (httpx.ReadTimeout, TimeoutError):
         return [failed(f"nothing arrived within {_WAIT:g} s: a proxy buffers them", _BUFFERING)]
     except httpx.HTTPError as error:
-        return [failed(_words(error), "does the proxy pass on /live/?")]
+        return [failed(_describe(error), "does the proxy pass on /live/?")]
 
 
 async def host_header(context: CheckedGateway) -> list[Finding]:
     """Does the gateway see the host that clients ask for?"""
     answer = await context.get("/asyncapi.json")
-    servers = _object(answer).get("servers")
+    servers = _decode_object(answer).get("servers")
     if answer.status_code != httpx.codes.OK or not isinstance(servers, dict):
         return [ok("not known: the API documents are not served")]
-    hosts = {str(each.get("host")) for each in servers.values() if isinstance(each, dict)}
-    wanted = context.service.place
-    if wanted in hosts:
-        return [ok(f"the API documents name {wanted}")]
+    hosts = {str(server.get("host")) for server in servers.values() if isinstance(server, dict)}
+    place = context.service.place
+    if place in hosts:
+        return [ok(f"the API documents name {place}")]
     return [
         warning(
-            f"the API documents name {', '.join(sorted(hosts))}, and not {wanted}",
+            f"the API documents name {', '.join(sorted(hosts))}, and not {place}",
             "proxy_set_header Host $http_host; or start the gateway with --public-url",
         )
     ]

@@ -43,7 +43,7 @@ async def program(_: DoctorSettings) -> list[Finding]:
 async def settings_hold(settings: DoctorSettings) -> list[Finding]:
     """Would a gateway accept the settings?"""
     problems = settings.problems()
-    return [failed(each, "see docs/settings.md") for each in problems] or [
+    return [failed(problem, "see docs/settings.md") for problem in problems] or [
         ok("a gateway accepts them")
     ]
 
@@ -61,28 +61,28 @@ async def tokens(settings: DoctorSettings) -> list[Finding]:
     if not keys:
         remedy = "see whether the JWKS can be read"
         return [failed("there is no key to check them with", remedy)]
-    found = [ok(f"checked with {keys} key{'s' if keys > 1 else ''}")]
+    findings = [ok(f"checked with {keys} key{'s' if keys > 1 else ''}")]
     if not settings.jwt_audience and not settings.jwt_issuer and settings.jwks:
-        found.append(
+        findings.append(
             warning(
                 "tokens of this issuer for other services are accepted as well",
                 "set --jwt-audience",
             )
         )
-    return found
+    return findings
 
 
 async def clock(_: DoctorSettings) -> list[Finding]:
     """Is the clock plausible, and does the time zone have Tehran's last change?"""
-    found = []
+    findings = []
     if SYSTEM_CLOCK.time() < _RELEASED:
-        found.append(failed("the clock is years behind", "synchronise it, as by chrony"))
+        findings.append(failed("the clock is years behind", "synchronise it, as by chrony"))
     zone_of(TEHRAN)  # raises, and says what to do
     try:
         origin = f", tzdata {version('tzdata')}"
     except ImportError:
         origin = ""
-    return [*found, ok(f"Tehran is at UTC+03:30 all year, as it must be{origin}")]
+    return [*findings, ok(f"Tehran is at UTC+03:30 all year, as it must be{origin}")]
 
 
 async def files(_: DoctorSettings) -> list[Finding]:
@@ -104,10 +104,10 @@ async def port(settings: DoctorSettings) -> list[Finding]:
     if not number:
         return [ok("a free port will be chosen")]
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(
+        addresses = await asyncio.get_running_loop().getaddrinfo(
             host or None, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        family, kind, protocol, _, address = found[0]
+        family, kind, protocol, _, address = addresses[0]
         with socket.socket(family, kind, protocol) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)

@@ -15,11 +15,11 @@ from msgspec import Struct
 from ime_live.errors import PayloadError
 from ime_live.market import MICROSECONDS, SECTIONS, Payload
 from ime_live.market_json import MAX_AHEAD, read_publication
-from ime_live.spelling import counted
+from ime_live.spelling import pluralize
 
 _decode = msgspec.json.Decoder().decode
 
-_MOST_NAMED: Final = 6
+_MAX_NAMED: Final = 6
 """Fields that are named one by one; a message with nothing right has forty."""
 
 _UNITS: Final = (
@@ -38,8 +38,8 @@ class Review(Struct, frozen=True, kw_only=True):
     Attributes:
         version: microseconds since the Unix epoch; None without a version that can be read.
         payload: the market data; None if gateways cannot read the message.
-        faults: why gateways drop the message, or take it for another than it is.
-        notes: what is worth a thought, although the message is sent to clients.
+        faults: why gateways drop the message, or misread its version.
+        notes: possible mistakes, although gateways send the message to clients.
     """
 
     version: int | None = None
@@ -61,26 +61,26 @@ class PublicationReviewer:
         self._last: int | None = None
         self._data: Payload | None = None
 
-    def know(self, version: int, data: Payload | None = None) -> None:
+    def note_state(self, version: int, data: Payload | None = None) -> None:
         """Note a state that gateways already have, such as the stored one."""
         if self._last is None or version > self._last:
             self._last, self._data = version, data
 
-    def review(self, raw: bytes, now: int) -> Review:
+    def review(self, message: bytes, now: int) -> Review:
         """Return the review of a message.
 
         Args:
-            raw: the message.
+            message: the message.
             now: microseconds since the Unix epoch, when it arrived.
         """
         try:
-            decoded = _decode(raw)
+            decoded = _decode(message)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             return Review(faults=(f"the message must be JSON in UTF-8: {error}",))
         faults = list(_faults_of(decoded, now))
         notes = list(_notes_of(decoded))
         try:
-            version, payload = read_publication(raw, now)
+            version, payload = read_publication(message, now)
         except PayloadError as error:
             return Review(faults=tuple(faults or [str(error)]), notes=tuple(notes))
         if faults:  # a version in another unit, which gateways take for one of 1970
@@ -93,7 +93,7 @@ class PublicationReviewer:
                 "microseconds since the Unix epoch"
             )
         elif self._last is not None and version <= self._last:
-            faults.append(_stale(version, self._last, same=payload == self._data))
+            faults.append(_describe_stale(version, self._last, same=payload == self._data))
         elif payload == self._data:
             notes.append("the data is equal to the last message's; leave out what has not changed")
         if version is not None and not faults:
@@ -103,7 +103,7 @@ class PublicationReviewer:
         return Review(version=version, payload=payload, faults=tuple(faults), notes=tuple(notes))
 
 
-def _stale(version: int, last: int, *, same: bool) -> str:
+def _describe_stale(version: int, last: int, *, same: bool) -> str:
     if version == last:
         repeated = "with equal data: it was sent twice" if same else "though its data is another"
         return (
@@ -111,12 +111,12 @@ def _stale(version: int, last: int, *, same: bool) -> str:
             "last one of its contract"
         )
     return (
-        f"version {version} is older than the last one by {_span(last - version)}; a version must "
-        f"be above the last one of its contract, which is {last}"
+        f"version {version} is older than the last one by {_format_span(last - version)}; a "
+        f"version must be above the last one of its contract, which is {last}"
     )
 
 
-def _span(microseconds: int) -> str:
+def _format_span(microseconds: int) -> str:
     seconds = microseconds / MICROSECONDS
     if seconds < 1:
         return f"{microseconds / 1000:g} ms"
@@ -125,7 +125,7 @@ def _span(microseconds: int) -> str:
 
 def _faults_of(message: Any, now: int) -> Iterator[str]:  # noqa: ANN401 - any JSON
     if not isinstance(message, dict):
-        yield f"the message must be an object with version and data, got {_kind(message)}"
+        yield f"the message must be an object with version and data, got {_describe_kind(message)}"
         return
     if "version" in message:
         yield from _faults_of_version(message["version"], now)
@@ -143,7 +143,7 @@ def _faults_of_version(version: object, now: int) -> Iterator[str]:
     if version is None:
         return
     if isinstance(version, bool) or not isinstance(version, int):
-        yield f"{rule}, got {_kind(version)} {version!r:.40}"
+        yield f"{rule}, got {_describe_kind(version)} {version!r:.40}"
         return
     for unit, factor, remedy in _UNITS:
         if _NEAR[0] < version * factor / now < _NEAR[1]:
@@ -152,13 +152,13 @@ def _faults_of_version(version: object, now: int) -> Iterator[str]:
     if version <= 0:
         yield f"{rule}, got {version}"
     elif version > now + MAX_AHEAD:
-        ahead = _span(version - now)
+        ahead = _format_span(version - now)
         yield f"{rule}, got {version}, which is {ahead} ahead of this machine's clock"
 
 
 def _faults_of_data(data: object) -> Iterator[str]:
     if not isinstance(data, dict):
-        yield f"data must be an object with {', '.join(SECTIONS)}, got {_kind(data)}"
+        yield f"data must be an object with {', '.join(SECTIONS)}, got {_describe_kind(data)}"
         return
     missing = [*_missing(data, Payload, "")]
     if missing:
@@ -166,29 +166,31 @@ def _faults_of_data(data: object) -> Iterator[str]:
             "data must be complete, as clients keep nothing of the last message; missing: "
             + _named(missing)
         )
-    yield from _some([*_wrong(data, Payload, "")])
+    yield from _first_of([*_wrong(data, Payload, "")])
 
 
 def _notes_of(message: object) -> Iterator[str]:
     data = message.get("data") if isinstance(message, dict) else None
     if isinstance(data, dict):
-        yield from _some([*_unknown(data, Payload, "")])
+        yield from _first_of([*_unknown(data, Payload, "")])
 
 
-def _some(texts: list[str]) -> Iterator[str]:
-    yield from texts[:_MOST_NAMED]
-    if len(texts) > _MOST_NAMED:
-        yield f"and {counted(len(texts) - _MOST_NAMED, 'more field')}"
+def _first_of(texts: list[str]) -> Iterator[str]:
+    yield from texts[:_MAX_NAMED]
+    if len(texts) > _MAX_NAMED:
+        yield f"and {pluralize(len(texts) - _MAX_NAMED, 'more field')}"
 
 
 def _named(fields: list[str]) -> str:
-    more = len(fields) - _MOST_NAMED
-    return ", ".join(fields[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(fields) - _MAX_NAMED
+    return ", ".join(fields[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _fields(kind: type[Struct]) -> Mapping[str, Any]:
     hints = get_type_hints(kind)
-    return {each.encode_name: hints[each.name] for each in msgspec.structs.fields(kind)}
+    return {
+        attribute.encode_name: hints[attribute.name] for attribute in msgspec.structs.fields(kind)
+    }
 
 
 def _is_struct(kind: object) -> bool:
@@ -212,14 +214,15 @@ def _wrong(data: Mapping[str, Any], kind: type[Struct], path: str) -> Iterator[s
             if isinstance(value, dict):
                 yield from _wrong(value, inner, f"{path}{name}.")
             else:
-                yield f"{path}{name} must be an object, got {_kind(value)}"
+                yield f"{path}{name} must be an object, got {_describe_kind(value)}"
         elif inner is str:
             if not isinstance(value, str):
-                yield f"{path}{name} must be a text, got {_kind(value)} {value!r:.40}"
+                yield f"{path}{name} must be a text, got {_describe_kind(value)} {value!r:.40}"
         elif isinstance(value, bool) or not isinstance(value, get_args(inner)):
             remedy = "; leave out the quotes" if _is_quoted(value) else ""
             empty = "; where there is none, send 0" if value in (None, "") else ""
-            yield f"{path}{name} must be a number, got {_kind(value)} {value!r:.40}{remedy}{empty}"
+            got = f"{_describe_kind(value)} {value!r:.40}"
+            yield f"{path}{name} must be a number, got {got}{remedy}{empty}"
 
 
 def _unknown(data: Mapping[str, Any], kind: type[Struct], path: str) -> Iterator[str]:
@@ -228,7 +231,7 @@ def _unknown(data: Mapping[str, Any], kind: type[Struct], path: str) -> Iterator
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1)
             hint = f"; {near[0]} may be meant" if near else ""
-            yield f"{path}{name:.40} is no documented field, and does not reach clients{hint}"
+            yield f"{path}{name:.40} is not a documented field, and does not reach clients{hint}"
         elif _is_struct(fields[name]) and isinstance(value, dict):
             yield from _unknown(value, fields[name], f"{path}{name}.")
 
@@ -240,7 +243,7 @@ def _is_quoted(value: object) -> bool:
         return False
 
 
-def _kind(value: object) -> str:
+def _describe_kind(value: object) -> str:
     match value:
         case None:
             return "null"

@@ -12,7 +12,7 @@ from ime_live.doctor.check import Check, Finding, failed, ok, warning
 from ime_live.errors import StoreError
 from ime_live.market import MICROSECONDS
 from ime_live.settings import StoreSettings
-from ime_live.spelling import counted
+from ime_live.spelling import pluralize
 from ime_live.status import FeedState
 from ime_live.store.lease import Lease
 from ime_live.store.pubsub import PubSub
@@ -29,7 +29,7 @@ class CheckedStore:
     """The settings and the store of the checks."""
 
     def __init__(self, settings: StoreSettings, store: Store) -> None:
-        """Take the settings, and the store that they name."""
+        """Create a context of the checks, from settings and the store that they name."""
         self.settings = settings
         self.store = store
 
@@ -49,37 +49,37 @@ async def reach(context: CheckedStore) -> list[Finding]:
     is_valkey = "valkey_version" in info
     kind = "Valkey" if is_valkey else "Redis"
     version = info.get("valkey_version") or info.get("redis_version", "")
-    found = [ok(f"{kind} {version} at {place}")]
-    known = version if not is_valkey else "9.0"
-    parts = tuple(int(part) if part.isdigit() else 0 for part in known.split(".")[:2])
+    findings = [ok(f"{kind} {version} at {place}")]
+    compatible = version if not is_valkey else "9.0"
+    parts = tuple(int(part) if part.isdigit() else 0 for part in compatible.split(".")[:2])
     if parts < _OLDEST:
-        found.append(warning(f"{kind} {version} is old", "use Redis 6.2 or later, or Valkey"))
+        findings.append(warning(f"{kind} {version} is old", "use Redis 6.2 or later, or Valkey"))
     policy = info.get("maxmemory_policy", "noeviction")
     if info.get("maxmemory", "0") != "0" and policy.startswith("allkeys"):
-        found.append(
+        findings.append(
             warning(
                 f"maxmemory-policy is {policy}, so states are deleted when the memory is full",
                 "set maxmemory-policy noeviction",
             )
         )
-    found += _refused_writes(info)
+    findings += _refused_writes(info)
     at = info.get("server_time_usec", "")
     if at.isdigit() and abs(ahead := int(at) / 1e6 - SYSTEM_CLOCK.time()) > _SKEW:
-        found.append(
+        findings.append(
             warning(
                 f"its clock differs from this machine's by {ahead:+.1f} s",
                 "synchronise both, as by chrony",
             )
         )
-    return found
+    return findings
 
 
 def _refused_writes(info: Mapping[str, str]) -> list[Finding]:
     """Return why a server refuses writes by its INFO. The checks write nothing to find out."""
-    found = []
+    findings = []
     # A cluster's answer may be any node's; its primaries take the writes.
     if info.get("role") == "slave" and info.get("redis_mode") != "cluster":
-        found.append(
+        findings.append(
             failed(
                 "it is a replica, which refuses writes and may lag behind",
                 "give its master's address by --redis-url, or that of a Sentinel",
@@ -88,32 +88,32 @@ def _refused_writes(info: Mapping[str, str]) -> list[Finding]:
     most, used = (info.get(name, "") for name in ("maxmemory", "used_memory"))
     if most.isdigit() and used.isdigit() and 0 < int(most) <= int(used):
         text = f"its memory is full: {int(used):,} of {int(most):,} bytes are used"
-        found.append(failed(text, "raise its maxmemory, or delete data"))
+        findings.append(failed(text, "raise its maxmemory, or delete data"))
     if info.get("rdb_last_bgsave_status", "ok") != "ok":
         remedy = "see its log: its disk is full, or its folder may not be written"
-        found.append(warning("it could not save its data, so it may refuse writes", remedy))
-    return found
+        findings.append(warning("it could not save its data, so it may refuse writes", remedy))
+    return findings
 
 
 async def rights(context: CheckedStore) -> list[Finding]:
     """May the user read, subscribe, run scripts and write?"""
     store = context.store
-    found = []
+    findings = []
     try:
         await store.check(writes=False)
-        found.append(ok("may read states and contracts"))
+        findings.append(ok("may read states and contracts"))
     except StoreError as error:
-        found.append(failed(f"may not read: {error}", _ACL))
+        findings.append(failed(f"may not read: {error}", _ACL))
     refusal = await _refusal(store)
     if refusal is None:
-        found.append(ok("may subscribe"))
+        findings.append(ok("may subscribe"))
     else:
-        found.append(failed(f"may not subscribe: {refusal}", _ACL))
+        findings.append(failed(f"may not subscribe: {refusal}", _ACL))
     try:
         await store.check(writes=True)
-        found.append(ok("may run the script that stores and publishes"))
+        findings.append(ok("may run the script that stores and publishes"))
     except StoreError as error:
-        found.append(
+        findings.append(
             warning(
                 f"may not store and publish: {error}",
                 f"gateways work without it, but correct no states; feeds need it: {_ACL}",
@@ -123,8 +123,8 @@ async def rights(context: CheckedStore) -> list[Finding]:
         # No server has this history; the call fails only if scripts may not use INFO.
         await store.in_present_history({"": b"-"})
     except StoreError as error:
-        found.append(warning(str(error), "allow its user +info"))
-    return found
+        findings.append(warning(str(error), "allow its user +info"))
+    return findings
 
 
 async def _refusal(store: Store) -> str | None:
@@ -155,35 +155,35 @@ async def _refusal(store: Store) -> str | None:
 async def contracts(context: CheckedStore) -> list[Finding]:
     """Are contracts registered, and do they have states?"""
     records = await context.store.registered()
-    known = [each for each in records.values() if isinstance(each, Contract)]
-    unreadable = len(records) - len(known)
-    found = []
+    readable = [record for record in records.values() if isinstance(record, Contract)]
+    unreadable = len(records) - len(readable)
+    findings = []
     if unreadable:
-        found.append(
+        findings.append(
             warning(
-                f"{counted(unreadable, 'contract')} cannot be read",
+                f"{pluralize(unreadable, 'contract')} cannot be read",
                 "write them as docs/redis.md says, section Contracts",
             )
         )
-    if not known:
+    if not readable:
         remedy = "run a feed, or register them: ime-live contracts import FILE"
-        return [*found, warning("no contracts are registered", remedy)]
-    states = await context.store.states(each.contract_id for each in known)
-    good = [each for each in states.values() if isinstance(each, LastState)]
+        return [*findings, warning("no contracts are registered", remedy)]
+    states = await context.store.states(contract.contract_id for contract in readable)
+    good = [state for state in states.values() if isinstance(state, LastState)]
     bad = len(states) - len(good)
-    text = f"{counted(len(known), 'contract')}, {len(good)} with a state"
+    text = f"{pluralize(len(readable), 'contract')}, {len(good)} with a state"
     if bad:
-        found.append(
+        findings.append(
             warning(
-                f"{counted(bad, 'last state')} cannot be read",
+                f"{pluralize(bad, 'last state')} cannot be read",
                 "see what is published: ime-live tail ID",
             )
         )
     if not good:
         remedy = "start a feed or a publisher; see what it sends: ime-live tail ID"
-        return [*found, warning(text, remedy)]
-    newest = max(each.version for each in good)
-    return [*found, ok(f"{text}; the newest is {_age(newest)} old")]
+        return [*findings, warning(text, remedy)]
+    newest = max(state.version for state in good)
+    return [*findings, ok(f"{text}; the newest is {_format_age(newest)} old")]
 
 
 async def feed(context: CheckedStore) -> list[Finding]:
@@ -195,13 +195,13 @@ async def feed(context: CheckedStore) -> list[Finding]:
     if not led:
         return [
             warning(
-                f"no feed runs; the last one wrote {_age(status.written)} ago",
+                f"no feed runs; the last one wrote {_format_age(status.written)} ago",
                 "start it: ime-live feed ime",
             )
         ]
     text = f"{status.state}, by {status.source or 'no source'}"
     if status.last_board is not None:
-        text += f", last board {_age(status.last_board)} ago"
+        text += f", last board {_format_age(status.last_board)} ago"
     if status.lag is not None:
         text += f", lag {status.lag:.1f} s"
     if status.state in (FeedState.DOWN, FeedState.STALE):
@@ -214,7 +214,7 @@ async def feed(context: CheckedStore) -> list[Finding]:
     return [ok(text)]
 
 
-def _age(moment: int) -> str:
+def _format_age(moment: int) -> str:
     seconds = SYSTEM_CLOCK.time() - moment / MICROSECONDS
     if seconds < 120:
         return f"{seconds:.1f} s"

@@ -1,4 +1,4 @@
-"""The exchange: run a feed or a recorder of its SignalR hub."""
+"""The exchange: run the feed, or the recorder, of its SignalR hub."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ime_live.feeds.boards.newest import NewestBoards
 from ime_live.feeds.boards.price_limits import read_boards, read_price_limits
 from ime_live.feeds.ime.source import ExchangeSource
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
-from ime_live.feeds.pipeline.feed import Feed, Reading
+from ime_live.feeds.pipeline.feed import Feed, ReadOptions
 from ime_live.feeds.pipeline.feed_metrics import FeedMetrics
 from ime_live.feeds.pipeline.fenced import FencedWriter
 from ime_live.feeds.pipeline.health import FeedHealth
@@ -34,15 +34,15 @@ log = structlog.get_logger()
 
 
 async def feed(settings: FeedSettings) -> None:
-    """Feed from the exchange until cancelled.
+    """Publish the exchange's market data until cancelled.
 
     Raises:
-        SettingsError: it cannot work with these settings; the text says why.
-        FeedError: the recording cannot be begun.
+        SettingsError: the settings cannot be used; the text says why.
+        FeedError: the recording cannot be started.
     """
     boards = read_boards(settings.boards)
     zone = zone_of(TEHRAN)
-    reading = Reading(boards, read_price_limits(settings.price_limits), zone)
+    reading = ReadOptions(boards, read_price_limits(settings.price_limits), zone)
     health = FeedHealth(
         boards,
         stale_after=settings.stale_after,
@@ -50,7 +50,7 @@ async def feed(settings: FeedSettings) -> None:
         max_lag=settings.max_lag,
     )
     exchange_clock = ExchangeClock(zone, SYSTEM_CLOCK)
-    source = ExchangeSource(settings, boards, hear_date=exchange_clock.hear_date)
+    source = ExchangeSource(settings, boards, on_date=exchange_clock.note_date)
     async with AsyncExitStack() as stack:
         listener = None
         if port := settings.feed_metrics_port:
@@ -58,7 +58,7 @@ async def feed(settings: FeedSettings) -> None:
             listener = stack.enter_context(bind(settings.metrics_host, port, options=options))
         await check_settings(settings, writes=True)
         store = await stack.enter_async_context(Store(settings))
-        # All use the same connections, so that each learns of a broken one from the others.
+        # All share the connections, so that each notices when one of them breaks.
         connections = store.connections
         lease = Lease(settings, holder_name(), connections=connections)
         publisher = Publisher(key_prefix=settings.key_prefix, connections=connections)
@@ -89,7 +89,7 @@ async def record(settings: RecorderSettings, file: Path) -> None:
     """Record the exchange's frames until cancelled.
 
     Raises:
-        SettingsError: it cannot work with these settings; the text says why.
+        SettingsError: the settings cannot be used; the text says why.
         FeedError: the frames cannot be recorded.
     """
     source = ExchangeSource(settings, read_boards(settings.boards))

@@ -37,7 +37,7 @@ from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging
 from ime_live.process import signals
 from ime_live.process.listener import bind
-from ime_live.process.reload import Reloader, tell_refusal
+from ime_live.process.reload import Reloader, log_refusal
 from ime_live.settings import GatewaySettings, local_address, url_host
 from ime_live.store.store import Store, check_settings
 
@@ -186,7 +186,7 @@ class GatewayServer(uvicorn.Server):
             try:
                 await self._reload(self.lifespan.state[GATEWAY])
             except SettingsError as error:
-                tell_refusal(error)
+                log_refusal(error)
             except Exception:
                 log.exception("settings cannot be reloaded")
 
@@ -241,7 +241,7 @@ class GatewayServer(uvicorn.Server):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        with signals.handled(
+        with signals.handle(
             lambda number: self.handle_exit(number, None),
             hangup=self._on_hangup,
             drain=self.drain,
@@ -252,7 +252,7 @@ class GatewayServer(uvicorn.Server):
         if self._reloader is not None:
             self._hangup.set()
         elif self._inbox is None:
-            signals.tell_of_hangup()
+            signals.report_hangup()
         # Else a terminal has sent the signal to the process group, including the supervisor.
 
 
@@ -339,7 +339,7 @@ def _read_for_workers(reloader: Reloader[GatewaySettings]) -> GatewaySettings | 
         try:
             asyncio.run(check_key_url(reloaded.settings))
         except SettingsError as error:
-            tell_refusal(error)
+            log_refusal(error)
             return None
     reloader.accept(reloaded)
     return reloaded.settings

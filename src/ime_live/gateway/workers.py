@@ -98,7 +98,7 @@ class Workers:
         *,
         stop_timeout: float,
         hung: float = HUNG,
-        reload: Callable[[], object] = signals.tell_of_hangup,
+        reload: Callable[[], object] = signals.report_hangup,
     ) -> None:
         """Make a supervisor; `run` starts the workers.
 
@@ -145,7 +145,7 @@ class Workers:
             self._end()
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-            signals.at_rest()
+            signals.reset()
 
     def _drain(self, *_: object) -> None:
         self._draining = True
@@ -229,7 +229,7 @@ class Workers:
         worker.process = _spawn.Process(
             target=self._work, args=(worker.heartbeat, inbox, self._settings)
         )
-        with signals.blocked():
+        with signals.block():
             worker.process.start()
         inbox.close()
 

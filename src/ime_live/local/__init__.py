@@ -1,1 +1,1 @@
-"""The whole service on one machine: an embedded Valkey, supervised processes, `up` and the demo."""
+"""Run the whole service on one machine: an embedded Valkey, `up`, the demo and playback."""

@@ -1,8 +1,8 @@
-"""Demo: an embedded Valkey, a market and the gateway, in one command.
+"""Demo: run an embedded Valkey, a market and the gateway in one command.
 
 The market is synthetic, a recording in a loop, or a recording that is played once with its own
-times. It needs no set-up and keeps no data. On a loopback address it requires no token; on any
-other it requires the token that it prints, which it makes at each start.
+times. It needs no set-up and keeps no data. On a loopback address it requires no token. On other
+addresses it requires a token, which it creates and prints at each start.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from ime_live.store.lease import Lease
 
 log = structlog.get_logger()
 
-_LOOK: Final = 0.01  # seconds between two looks at what the gateway is doing
+_POLL_INTERVAL: Final = 0.01  # seconds between two looks at what the gateway is doing
 _SHUTDOWN_SPREAD: Final = 0.2  # seconds: a demo should stop quickly
 _ALWAYS: Final = dict.fromkeys(
     ("sat", "sun", "mon", "tue", "wed", "thu", "fri"), (TradingSession("00:00", "24:00"),)
@@ -87,7 +87,7 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
             port=port,
             auth=AuthMode.JWT if token else AuthMode.NONE,
             jwt_secret=secret,
-            # Pages that somebody develops on this machine.
+            # For pages in development on this machine.
             cors_origins=LOOPBACK,
             shutdown_grace=0.0,
             shutdown_spread=_SHUTDOWN_SPREAD,
@@ -96,7 +96,7 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
         )
         limit_connections(listener, gateway)
         config = GatewayConfig(gateway, market.clock)
-        address = f"{url_host(_reachable(host))}:{port}"
+        address = f"{url_host(_reachable_address(host))}:{port}"
 
         async def work() -> None:
             await market.open(gateway)
@@ -107,13 +107,13 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
             async def trade() -> None:
                 # A bar of a played minute cannot be made later.
                 while not (aggregator.follows or keeping.done()):  # noqa: ASYNC110 - looks at two things
-                    await asyncio.sleep(_LOOK)
-                await _trade(gateway, market, server, aggregator.note_gap, wait=settings.wait)
+                    await asyncio.sleep(_POLL_INTERVAL)
+                await _run_market(gateway, market, server, aggregator.note_gap, wait=settings.wait)
 
             tasks = [
                 keeping,
                 asyncio.create_task(trade()),
-                asyncio.create_task(_attend(gateway, market)),
+                asyncio.create_task(_write_status(gateway, market)),
                 asyncio.create_task(_announce(server, market, address, token)),
             ]
             try:
@@ -130,7 +130,7 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
             runner.run(work())
 
 
-async def _trade(
+async def _run_market(
     settings: StoreSettings,
     market: DemoMarket,
     server: GatewayServer,
@@ -139,9 +139,9 @@ async def _trade(
     wait: bool,
 ) -> None:
     try:
-        await _listening(server)
+        await _wait_until_ready(server)
         while wait and not server.lifespan.state[CONTEXT].metrics.connections:  # noqa: ASYNC110 - the gateway has no event for it
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL_INTERVAL)
         await market.trade(settings, on_gap)
     except FeedError:
         server.stop()
@@ -151,10 +151,12 @@ async def _trade(
         server.stop()
 
 
-async def _attend(settings: StoreSettings, market: DemoMarket) -> None:
-    """Write an open market's status, so that clients of the demo can ask for the feed's state."""
+async def _write_status(settings: StoreSettings, market: DemoMarket) -> None:
+    """Write the status of an open market, so that the demo's clients see the feed's state."""
     since: dict[FeedState, int] = {}
-    listed = Counter(each.market for each in market.contracts if each.market is not None)
+    listed = Counter(
+        contract.market for contract in market.contracts if contract.market is not None
+    )
 
     def status() -> FeedStatus:
         now, state = market.clock.time_us(), market.state
@@ -187,32 +189,32 @@ async def _keep_bars(aggregator: BarAggregator) -> None:
 
 
 async def _announce(server: GatewayServer, market: DemoMarket, address: str, token: str) -> None:
-    # The contracts must be there when somebody copies a URL from the greeting.
-    await _listening(server)
+    # The contracts must be loaded when the greeting shows URLs with them.
+    await _wait_until_ready(server)
     print(greeting(market, address, token), flush=True)
 
 
-async def _listening(server: GatewayServer) -> None:
+async def _wait_until_ready(server: GatewayServer) -> None:
     while not (server.started and server.lifespan.state[CONTEXT].contract_cache.loaded):  # noqa: ASYNC110 - uvicorn has no event
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_POLL_INTERVAL)
 
 
-def _reachable(host: str) -> str:
-    """Return an address of this machine that others can connect to, if ``host`` is all of them."""
+def _reachable_address(host: str) -> str:
+    """Return ``host``, or an address that others can connect to if ``host`` is a wildcard."""
     if host not in _ELSEWHERE:
         return host
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((_ELSEWHERE[host], 9))  # sets a route, and sends nothing
-            found: str = probe.getsockname()[0]
-            return found
+            address: str = probe.getsockname()[0]
+            return address
     except OSError:  # no network
         return "::1" if ":" in host else "127.0.0.1"
 
 
-def _python() -> str:
-    """Return the command of this Python, which has the library that the line needs."""
+def _python_command() -> str:
+    """Return the command that runs this Python, which has the package websockets."""
     path = Path(sys.executable)
     with suppress(ValueError):
         path = path.relative_to(Path.cwd())
@@ -228,10 +230,10 @@ def greeting(market: DemoMarket, address: str, token: str = "") -> str:
         token: the token that clients need; empty if they need none.
     """
     examples = []
-    for each in dict.fromkeys(contract.market for contract in market.contracts):
-        codes = [c.contract_name for c in market.contracts if c.market == each]
-        examples.append(f"    {', '.join(codes[:_SHOWN])}, … ({len(codes)} {each})")
-    # The names of the documentation, if they are there; else one that can be typed.
+    for market_name in dict.fromkeys(contract.market for contract in market.contracts):
+        codes = [c.contract_name for c in market.contracts if c.market == market_name]
+        examples.append(f"    {', '.join(codes[:_SHOWN])}, … ({len(codes)} {market_name})")
+    # The documentation's example if the market has it; else a name of ASCII characters.
     ordered = sorted(
         market.contracts,
         key=lambda c: (c.contract_name != "ContractA", not c.contract_name.isascii()),
@@ -252,7 +254,7 @@ It is sent without TLS, so use the demo only in a network that you trust.
 """
         how = f"""Try it in another terminal, or the second line on another machine:
 
-  {_python()} -m websockets "{stream}/name?contract_names={name}&snapshot=true{last}"
+  {_python_command()} -m websockets "{stream}/name?contract_names={name}&snapshot=true{last}"
   curl -N "{events}&snapshot=true{last}"
 """
     else:
@@ -260,7 +262,7 @@ It is sent without TLS, so use the demo only in a network that you trust.
         how = f"""\
 Try it in another terminal (no token is needed, because only this machine can connect):
 
-  {_python()} -m websockets "{stream}/name?contract_names={name}&snapshot=true"
+  {_python_command()} -m websockets "{stream}/name?contract_names={name}&snapshot=true"
 """
     return f"""
 ime-live demo: {len(market.contracts)} contracts {market.about}

@@ -88,7 +88,7 @@ class Synthetic:
             await publisher.publish_many(self._market.states())
 
     async def trade(self, settings: StoreSettings, on_gap: OnGap) -> None:
-        del on_gap  # it has none
+        del on_gap  # a synthetic market has no gaps
         registered = self.contracts
         async with Store(settings) as store, Publisher(settings.redis_url) as publisher:
             while True:
@@ -115,7 +115,7 @@ class Replayed:
 
         Args:
             files: recordings of frames.
-            speed: 2 is twice as fast as recorded, 0 without waits.
+            speed: 2 is twice as fast as recorded; 0 never waits.
 
         Raises:
             SettingsError: there are no contracts, or a file cannot be read.
@@ -140,7 +140,7 @@ class Replayed:
             await Registrar(store).register(self.contracts)
 
     async def trade(self, settings: StoreSettings, on_gap: OnGap) -> None:
-        del on_gap  # frames do not tell of gaps
+        del on_gap  # frames have no information about gaps
         async with Store(settings) as store, Publisher(settings.redis_url) as publisher:
             while True:
                 try:
@@ -167,7 +167,7 @@ class Played:
 
         Args:
             source: a file, or a folder of files.
-            speed: 2 is twice as fast as recorded, 0 without waits.
+            speed: 2 is twice as fast as recorded; 0 never waits.
             wait: whether it begins with the first stream.
 
         Raises:
@@ -194,7 +194,7 @@ class Played:
         self.clock.start()
         async with Store(settings) as store:
             await self._playback.play(store, self.clock, on_gap)
-        # Clients keep the last states; the feed's state tells them that no other one comes.
+        # Clients keep the last states; the feed's state shows that no others will arrive.
         self.state = FeedState.CLOSED
         log.info("the recording has ended; its last states are served until Ctrl-C")
 

@@ -1,4 +1,4 @@
-"""Playback: publish a recording with the versions that its states had.
+"""Playback: publish a recording with the original versions of its states.
 
 A recording is an archive, which `ime-live record` has written, or frames of the exchange. Its
 states keep their versions, and a clock shows the time of the recording, so that streams, REST and
@@ -21,7 +21,7 @@ from ime_live.archive.day_file import Cut, read_members
 from ime_live.archive.line import FORMAT, ArchiveLine, read_line
 from ime_live.clock import SYSTEM_CLOCK
 from ime_live.contracts import Contract
-from ime_live.errors import FeedError, PayloadError, SettingsError
+from ime_live.errors import FeedError, PayloadError, SettingsError, system_reason
 from ime_live.feeds.pipeline.ingest import Ingest
 from ime_live.feeds.pipeline.registrar import Registrar
 from ime_live.feeds.recording.recording import read_recording
@@ -56,7 +56,7 @@ class Playback(Protocol):
     """A recording that can be played once.
 
     Attributes:
-        begin: microseconds since the Unix epoch at which it begins.
+        begin: time of the first state, in microseconds since the Unix epoch.
         contracts: its contracts, as they are known at the beginning.
     """
 
@@ -74,8 +74,8 @@ class Playback(Protocol):
         Args:
             store: the store.
             clock: the clock of the recording.
-            on_gap: called when a gap comes, with its beginning in microseconds since the epoch;
-                the states before it are in the store by then.
+            on_gap: called at a gap, with its beginning in microseconds since the epoch, after the
+                states before it were stored.
         """
 
 
@@ -87,15 +87,15 @@ def open_recording(source: Path) -> Playback:
     """
     kinds = {file: _is_archive(file) for file in _files_of(source)}
     files = [file for file, is_archive in kinds.items() if is_archive is not None]
-    found = {kinds[file] for file in files}
-    if not found:
+    kinds_found = {kinds[file] for file in files}
+    if not kinds_found:
         raise SettingsError(f"--source {source} must have a recording, got empty files")
-    if len(found) > 1:
+    if len(kinds_found) > 1:
         raise SettingsError(
             f"--source {source} must have recordings of one kind, got states and frames"
         )
     try:
-        return ArchivePlayback(files) if found == {True} else FramePlayback(files)
+        return ArchivePlayback(files) if kinds_found == {True} else FramePlayback(files)
     except FeedError as error:
         raise SettingsError(f"--source {source}: {error}") from error
 
@@ -103,18 +103,17 @@ def open_recording(source: Path) -> Playback:
 def _files_of(source: Path) -> list[Path]:
     try:
         if source.is_dir():
-            found = sorted(each for each in source.iterdir() if each.name.endswith(_SUFFIXES))
-            if not found:
+            files = sorted(file for file in source.iterdir() if file.name.endswith(_SUFFIXES))
+            if not files:
                 raise SettingsError(
                     f"--source {source} must have recordings (*.ndjson.gz or *.ndjson), got none"
                 )
-            return found
+            return files
         source.open("rb").close()
     except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise SettingsError(
-            f"--source must be synthetic, replay, or a folder or file of a recording, "
-            f"got {str(source)!r}: {reason}"
+            "--source must be synthetic, replay, or a folder or file of a recording, "
+            f"got {str(source)!r}: {system_reason(error)}"
         ) from error
     return [source]
 
@@ -193,7 +192,7 @@ class ArchivePlayback:
                 log.info("gap in the recording", begin=line.since, end=line.timestamp)
                 await store.place(batch)
                 batch = []
-                self._tell(line, on_gap)
+                self._report_gap(line, on_gap)
             if line.contract is not None:
                 await store.place(batch)
                 batch = []
@@ -210,20 +209,20 @@ class ArchivePlayback:
         """Yield the states that are newer than earlier ones of their contracts."""
         for line in lines:
             try:
-                given = read_line(bytes(line.state)) if line.event == "opening" else line
-                if not given.is_state:
+                message = read_line(bytes(line.state)) if line.event == "opening" else line
+                if not message.is_state:
                     continue
-                version = self._version(given)
-                if version <= self._last.get(given.contract_id, 0):
+                version = self._version(message)
+                if version <= self._last.get(message.contract_id, 0):
                     continue
-                data = stored_json(read_stored(bytes(given.data)))
+                data = stored_json(read_stored(bytes(message.data)))
             except (FeedError, PayloadError) as error:
                 self._limited.warning("a line is left out", key=str(error), error=str(error))
                 continue
-            self._last[given.contract_id] = version
-            yield given.contract_id, data, version
+            self._last[message.contract_id] = version
+            yield message.contract_id, data, version
 
-    def _tell(self, gap: ArchiveLine, on_gap: OnGap) -> None:
+    def _report_gap(self, gap: ArchiveLine, on_gap: OnGap) -> None:
         try:
             on_gap(self._moment(gap.since))
         except FeedError as error:
@@ -278,13 +277,15 @@ class FramePlayback:
             raise FeedError(f"no contract in {', '.join(map(str, files))}")
         begins = {file: self._begin_of(file) for file in files}
         self._files = sorted(files, key=lambda file: begins[file] or 0)
-        self.begin = min((each for each in begins.values() if each), default=0)
+        self.begin = min((begin for begin in begins.values() if begin), default=0)
         if not self.begin:
             raise FeedError(f"no frame with a time in {', '.join(map(str, files))}")
 
     def _begin_of(self, file: Path) -> int:
-        moments = (self._moment(came or frame.clock) for _, frame, came in frames_of([file]))
-        return next((each for each in moments if each), 0)
+        moments = (
+            self._moment(received or frame.clock) for _, frame, received in frames_of([file])
+        )
+        return next((moment for moment in moments if moment), 0)
 
     def _moment(self, clock: datetime | None) -> int:
         return 0 if clock is None else version_of(clock.isoformat(), self._zone)
@@ -295,12 +296,14 @@ class FramePlayback:
 
     async def play(self, store: Store, clock: PlayedClock, on_gap: OnGap = lambda _: None) -> None:
         """See `Playback`."""
-        del on_gap  # frames do not tell of gaps
+        del on_gap  # frames have no information about gaps
         publisher = _PlayedPublisher(store, clock)
         ingest = Ingest(publisher, Registrar(store).register)
         limited = LogLimiter(log)
-        for place, frame, came in frames_of(self._files, totals=ingest.totals, report=log.warning):
-            await clock.reach(self._moment(came or frame.clock))
+        for place, frame, received in frames_of(
+            self._files, totals=ingest.totals, report=log.warning
+        ):
+            await clock.reach(self._moment(received or frame.clock))
             refusal = await ingest.take(frame)
             if refusal:
                 limited.warning("rows are left out", key=place, place=place, error=str(refusal))
@@ -308,7 +311,7 @@ class FramePlayback:
 
 
 class _PlayedPublisher:
-    """Publishes with versions of a clock; see `ime_live.feeds.pipeline.ingest.Publishes`."""
+    """Publishes with versions of a clock; see `ime_live.feeds.pipeline.ingest.StatePublisher`."""
 
     def __init__(self, store: Store, clock: PlayedClock) -> None:
         self._store = store

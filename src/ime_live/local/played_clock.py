@@ -7,8 +7,8 @@ from typing import Final
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.market import MICROSECONDS
 
-LONGEST_PAUSE: Final = 60 * MICROSECONDS
-"""Microseconds of the recording that are waited for at most: a night between two days is not."""
+MAX_PAUSE: Final = 60 * MICROSECONDS
+"""Maximum pause in microseconds of the recording: a playback does not wait for a night."""
 
 
 class PlayedClock(Clock):
@@ -60,14 +60,14 @@ class PlayedClock(Clock):
         """Return whether a moment is reached without a wait."""
         if not self._speed or moment <= self._limit:
             return True
-        return moment - self._limit <= LONGEST_PAUSE and self._wait_for(moment) <= 0
+        return moment - self._limit <= MAX_PAUSE and self._wait_for(moment) <= 0
 
     async def reach(self, moment: int) -> None:
         """Wait until the clock shows a moment; one that has passed is not waited for."""
         if moment <= self._limit:
             return
-        if moment - self._limit > LONGEST_PAUSE:
-            self._origin, self._started = moment - LONGEST_PAUSE, self._clock.monotonic()
+        if moment - self._limit > MAX_PAUSE:
+            self._origin, self._started = moment - MAX_PAUSE, self._clock.monotonic()
         self._limit = moment
         if self._speed and (wait := self._wait_for(moment)) > 0:
             await self._clock.sleep(wait)

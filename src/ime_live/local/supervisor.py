@@ -26,12 +26,12 @@ log = structlog.get_logger()
 
 WRONG_USE: Final = 2  # the exit status of our commands for settings that cannot work
 
-_LONGEST_DELAY: Final = 30.0  # seconds before a process that died is started again
-_RAN_WELL: Final = 60.0  # seconds after which a death has nothing to do with the one before
-_STOP_TIMEOUT: Final = 15.0  # seconds within which a process ends that was told to
+_MAX_DELAY: Final = 30.0  # seconds before a process that died is started again
+_RAN_WELL: Final = 60.0  # seconds of running after which earlier deaths no longer count
+_STOP_TIMEOUT: Final = 15.0  # seconds that a process has to end after SIGTERM
 
-_LOOK: Final = 1.0  # seconds between two looks whether a process was stopped
-_STOPPED: Final = 5.0  # seconds after which one that was is replaced
+_POLL_INTERVAL: Final = 1.0  # seconds between two checks whether a process is suspended
+_STOPPED: Final = 5.0  # seconds after which a suspended process is replaced
 
 _PR_SET_PDEATHSIG: Final = 1  # of linux/prctl.h
 
@@ -44,8 +44,8 @@ class Child(Struct, frozen=True):
         command: program and arguments, without secrets: other users can see them.
         environment: variables in addition to those of this process; None for one to leave out.
         inherits: numbers of open files to inherit besides the standard ones.
-        log: file with the reason of its death; empty if that is standard error.
-        stop_timeout: seconds to end when told to, before it is killed.
+        log: file with the reason of its death; empty if it logs to standard error.
+        stop_timeout: seconds that it has to end after SIGTERM, before it is killed.
     """
 
     name: str
@@ -98,7 +98,7 @@ class Supervisor:
             await self._end(child)
 
     async def _keep(self, child: Child) -> None:
-        backoff = Backoff(_LONGEST_DELAY, lasting=_RAN_WELL)
+        backoff = Backoff(_MAX_DELAY, lasting=_RAN_WELL)
         first = True
         while True:
             started = SYSTEM_CLOCK.monotonic()
@@ -107,13 +107,13 @@ class Supervisor:
                 raise SettingsError(f"{child.name} cannot run with these settings; see above")
             first = False
             wait = backoff.next(SYSTEM_CLOCK.monotonic() - started)
-            told = {"see": child.log} if child.log else {}
+            log_fields = {"see": child.log} if child.log else {}
             log.error(
                 "process died; starting it again",
                 process=child.name,
-                status=_described(status),
+                status=_describe(status),
                 seconds=round(wait, 2),
-                **told,
+                **log_fields,
             )
             await asyncio.sleep(wait)
 
@@ -126,7 +126,7 @@ class Supervisor:
                 env={k: v for k, v in _environment_of(child).items() if v is not None},
                 pass_fds=child.inherits,
                 start_new_session=True,
-                preexec_fn=ended_with(os.getpid()),
+                preexec_fn=die_with_parent(os.getpid()),
             )
         except OSError as error:  # usually no memory or no process is left
             return error.strerror or str(error)
@@ -135,9 +135,9 @@ class Supervisor:
         stopped = 0.0
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK):
+                async with asyncio.timeout(_POLL_INTERVAL):
                     return await process.wait()
-            stopped = stopped + _LOOK if _is_stopped(process.pid) else 0.0
+            stopped = stopped + _POLL_INTERVAL if _is_stopped(process.pid) else 0.0
             if stopped >= _STOPPED:
                 log.error("process is stopped; killing it", process=child.name, pid=process.pid)
                 process.kill()
@@ -164,7 +164,7 @@ def _environment_of(child: Child) -> dict[str, str | None]:
 
 
 def _is_stopped(pid: int) -> bool:
-    """Whether a process was stopped by a signal (state T of proc(5)), and does nothing."""
+    """Return whether a process is suspended by a signal (state T of proc(5))."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:  # it ended just now, or this is not Linux
@@ -176,7 +176,7 @@ def _is_stopped(pid: int) -> bool:
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
 
-def ended_with(parent: int, number: int = signal.SIGTERM) -> Callable[[], None] | None:
+def die_with_parent(parent: int, number: int = signal.SIGTERM) -> Callable[[], None] | None:
     """Return a function that makes the kernel signal a child when its parent dies; None elsewhere.
 
     Call it in the child between fork and exec. The parent is the thread that creates the child.
@@ -196,7 +196,7 @@ def ended_with(parent: int, number: int = signal.SIGTERM) -> Callable[[], None] 
     return prepare
 
 
-def _described(status: int | str) -> str:
+def _describe(status: int | str) -> str:
     if isinstance(status, int) and status < 0:
         return signal.Signals(-status).name
     return str(status)

@@ -1,8 +1,8 @@
-"""Up: the whole service on one machine, as supervised processes.
+"""Up: run the whole service on one machine, as supervised processes.
 
 It runs an embedded Valkey that keeps its data, the exchange's feed, the bars and the gateway until
-it is told to stop. Options reach the processes through the environment, which other users cannot
-see, and those that can be reloaded through a file in the data folder.
+it is stopped. The processes get their options in the environment, which other users cannot see;
+those that can be reloaded are in a file in the data folder.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import Final
 
 import structlog
 
-from ime_live.errors import SettingsError, StoreError
+from ime_live.errors import SettingsError, StoreError, system_reason
 from ime_live.gateway.auth.keys import authenticator_from
 from ime_live.local.embedded import KeptValkey, kept_valkey
 from ime_live.local.supervisor import Child, Supervisor
 from ime_live.process.listener import bind
-from ime_live.process.reload import Reloader, tell_refusal
+from ime_live.process.reload import Reloader, log_refusal
 from ime_live.settings import (
     ENVIRONMENT_PREFIX,
     AuthMode,
@@ -51,14 +51,14 @@ log = structlog.get_logger()
 _SECRET: Final = "jwt-secret"  # noqa: S105 - a file's name
 _LIVE_FILE: Final = "live.env"
 _RELOADING: Final = frozenset({"feed", "bars", "gateway"})
-_LIVE: Final = tuple(each for each in options(UpSettings) if each.metadata["live"])
-"""Options that a running process takes anew on SIGHUP."""
+_LIVE: Final = tuple(option for option in options(UpSettings) if option.metadata["reloadable"])
+"""Options that a running process reads again on SIGHUP."""
 
-_LOOK: Final = 0.1  # seconds between two looks at what the others are doing
+_POLL_INTERVAL: Final = 0.1  # seconds between two checks of the other processes
 _FEED_TIMEOUT: Final = 5.0  # seconds that the greeting waits for the feed's first try to connect
 
-# Seconds within which a process ends that was told to, besides those that it may take by its
-# settings; and Valkey, which must first have its data on a disk that may be slow.
+# Seconds that a process has to end, in addition to those of its settings; and those of Valkey,
+# which first writes its data to a disk that may be slow.
 _MARGIN: Final = 15.0
 _DATA_TIMEOUT: Final = 60.0
 
@@ -74,14 +74,14 @@ async def up(settings: UpSettings, reread: Callable[[], UpSettings]) -> None:
         SettingsError: it cannot run with these settings; the text says why.
     """
     async with kept_valkey(Path(settings.data)) as valkey:
-        made = settings.auth is AuthMode.JWT and not settings.has_keys
-        asked, port = settings.port, _port_of(settings)
+        secret_made = settings.auth is AuthMode.JWT and not settings.has_keys
+        requested_port, port = settings.port, _port_of(settings)
 
-        def complete(given: UpSettings) -> UpSettings:
-            if given.auth is AuthMode.JWT and not given.has_keys:
-                given = replace(given, jwt_secret=_secret_of(valkey.data))
+        def complete(new: UpSettings) -> UpSettings:
+            if new.auth is AuthMode.JWT and not new.has_keys:
+                new = replace(new, jwt_secret=_secret_of(valkey.data))
             return replace(
-                given, redis_url=valkey.url, port=port if given.port == asked else given.port
+                new, redis_url=valkey.url, port=port if new.port == requested_port else new.port
             )
 
         settings = complete(settings)
@@ -90,7 +90,9 @@ async def up(settings: UpSettings, reread: Callable[[], UpSettings]) -> None:
         reloader = Reloader(settings, lambda: complete(reread()), check=authenticator_from)
         reload = partial(_reload, reloader, valkey.data, supervisor)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-        greeting = asyncio.create_task(_greet(settings, valkey.data, secret_made=made))
+        greeting = asyncio.create_task(
+            _print_greeting(settings, valkey.data, secret_made=secret_made)
+        )
         try:
             await supervisor.run()
         finally:
@@ -106,7 +108,7 @@ def _reload(reloader: Reloader[UpSettings], data: Path, supervisor: Supervisor) 
     try:
         _write_live(reloaded.settings, data)
     except SettingsError as error:
-        tell_refusal(error)
+        log_refusal(error)
         return
     reloader.accept(reloaded)
     supervisor.send(signal.SIGHUP, _RELOADING)
@@ -115,7 +117,8 @@ def _reload(reloader: Reloader[UpSettings], data: Path, supervisor: Supervisor) 
 def _write_live(settings: UpSettings, data: Path) -> None:
     """Write the options that can be reloaded to the environment file of the processes."""
     lines = [
-        f"{variable(each.name)}={_quoted(_text(getattr(settings, each.name)))}\n" for each in _LIVE
+        f"{variable(option.name)}={_quoted(_text_of(getattr(settings, option.name)))}\n"
+        for option in _LIVE
     ]
     _write_private(data / _LIVE_FILE, "".join(lines))
 
@@ -127,7 +130,7 @@ def _quoted(value: str) -> str:
 
 
 def _write_private(file: Path, text: str) -> None:
-    """Write a file for this user only; it is there whole or not at all.
+    """Write a file that only this user can read; it is replaced atomically.
 
     Raises:
         SettingsError: it cannot be written.
@@ -140,7 +143,7 @@ def _write_private(file: Path, text: str) -> None:
             os.fsync(out.fileno())
         new.replace(file)
     except OSError as error:
-        raise SettingsError(f"{file}: {(error.strerror or str(error)).lower()}") from error
+        raise SettingsError(f"{file} cannot be written: {system_reason(error)}") from error
 
 
 def _children(settings: UpSettings, valkey: KeptValkey) -> list[Child]:
@@ -176,25 +179,25 @@ def _command(
 ) -> Child:
     """Return a command line of ime-live with the settings that the command has."""
     values = {
-        option.name: _text(getattr(settings, option.name))
+        option.name: _text_of(getattr(settings, option.name))
         for option in options(kind)
         if option not in _LIVE
     }
     # Those of this process would override the file.
-    live: dict[str, str | None] = {variable(each.name): None for each in _LIVE}
+    live: dict[str, str | None] = {variable(option.name): None for option in _LIVE}
     return Child(
         name,
         # An empty variable counts as none, which would be the default.
         [sys.executable, "-m", "ime_live", *command]
-        + [f"{flag(each)}=" for each, value in values.items() if not value],
+        + [f"{flag(name)}=" for name, value in values.items() if not value],
         live
-        | {variable(each): value for each, value in values.items() if value}
+        | {variable(name): value for name, value in values.items() if value}
         | {f"{ENVIRONMENT_PREFIX}ENV_FILE": str((data / _LIVE_FILE).absolute())},
         stop_timeout=stop_timeout,
     )
 
 
-def _text(value: object) -> str:
+def _text_of(value: object) -> str:
     return value.value if isinstance(value, StrEnum) else str(value)
 
 
@@ -216,19 +219,18 @@ def _secret_of(data: Path) -> str:
             _write_private(file, secrets.token_urlsafe(48))
         secret = file.read_text("ascii").strip()
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SettingsError(f"{file}: {reason.lower()}") from error
+        raise SettingsError(f"{file} cannot be read: {system_reason(error)}") from error
     if not secret:
         raise SettingsError(f"{file} must not be empty; without the file, a new secret is made")
     return secret
 
 
-async def _greet(settings: UpSettings, data: Path, *, secret_made: bool) -> None:
+async def _print_greeting(settings: UpSettings, data: Path, *, secret_made: bool) -> None:
     try:
         host = local_address(settings.host)
-        while not await _listens(host, settings.port):  # noqa: ASYNC110 - another process
-            await asyncio.sleep(_LOOK)
-        feed = await _feed_of(settings)
+        while not await _is_listening(host, settings.port):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(_POLL_INTERVAL)
+        feed = await _wait_for_feed(settings)
         address = f"{url_host(host)}:{settings.port}"
         print(greeting(settings, data, address, feed, secret_made=secret_made), flush=True)
     except BrokenPipeError:
@@ -237,7 +239,7 @@ async def _greet(settings: UpSettings, data: Path, *, secret_made: bool) -> None
         log.exception("the greeting has failed; everything else continues")
 
 
-async def _listens(host: str, port: int) -> bool:
+async def _is_listening(host: str, port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection(host, port)
     except OSError:
@@ -246,7 +248,7 @@ async def _listens(host: str, port: int) -> bool:
     return True
 
 
-async def _feed_of(settings: UpSettings) -> FeedStatus | None:
+async def _wait_for_feed(settings: UpSettings) -> FeedStatus | None:
     """Wait for the feed's state, and return the status, or the last one after a timeout."""
     status = None
     async with Lease(settings) as lease:
@@ -254,13 +256,13 @@ async def _feed_of(settings: UpSettings) -> FeedStatus | None:
             async with asyncio.timeout(_FEED_TIMEOUT):
                 while status is None or (status.state is FeedState.DOWN and not status.error):
                     with suppress(StoreError):  # Valkey may still be reading its data
-                        found, led = await lease.read()
-                        status = found if led else None
-                    await asyncio.sleep(_LOOK)
+                        status_read, led = await lease.read()
+                        status = status_read if led else None
+                    await asyncio.sleep(_POLL_INTERVAL)
     return status
 
 
-def _described(feed: FeedStatus | None) -> str:
+def _describe(feed: FeedStatus | None) -> str:
     if feed is None or (feed.state is FeedState.DOWN and not feed.error):
         return "not connected yet"
     if feed.state is FeedState.DOWN:
@@ -279,18 +281,18 @@ def greeting(
     """Return the text that `up` prints when the gateway listens.
 
     Args:
-        settings: as they run.
-        data: the folder.
+        settings: the settings in force.
+        data: the data folder.
         address: host and port to connect to.
-        feed: what the feed says of itself; None if it has said nothing yet.
-        secret_made: whether the secret is the one kept in the folder.
+        feed: status of the feed; None if it has not written one.
+        secret_made: whether the secret is the generated one in the data folder.
     """
-    ours = f"{shlex.quote(sys.executable)} -m ime_live"
+    command = f"{shlex.quote(sys.executable)} -m ime_live"
     if settings.auth is AuthMode.NONE:
         how = "not required"
     elif secret_made:
         file = shlex.quote(str(data / _SECRET))
-        how = f"{variable('jwt_secret')}=$(cat {file}) {ours} token create --subject me"
+        how = f"{variable('jwt_secret')}=$(cat {file}) {command} token create --subject me"
     else:
         how = "from your issuer, or by: ime-live token create"
     store = shlex.quote(settings.redis_url)
@@ -302,10 +304,10 @@ ime-live is up.
   state    http://{address}/ready   http://{address}/live/status   http://{address}/metrics
   data     {data}
   token    {how}
-  feed     {_described(feed)}
+  feed     {_describe(feed)}
 
-Contracts come with the exchange's boards; this lists them:
-  {ours} contracts list --redis-url {store}
+The feed registers contracts when the exchange's boards arrive. List them with:
+  {command} contracts list --redis-url {store}
 The exchange only answers requests from Iran: use --proxy elsewhere. The feed keeps
 trying, and the log reports changes of its state. Stop with Ctrl-C.
 """

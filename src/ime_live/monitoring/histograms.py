@@ -20,7 +20,7 @@ class SecondsHistogram:
     def __init__(
         self, name: str, text: str, *labels: str, registry: CollectorRegistry | None
     ) -> None:
-        """Make an empty histogram.
+        """Create an empty histogram.
 
         Args:
             name: name of the metric, with the unit.

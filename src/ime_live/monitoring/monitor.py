@@ -30,7 +30,7 @@ class Monitor:
     """The metrics of a program, and those of all programs."""
 
     def __init__(self, program: Monitored) -> None:
-        """Make a monitor of a program."""
+        """Create a monitor of a program."""
         self._registry = CollectorRegistry()
         self._registry.register(program)
         self._own = ProgramMetrics(self._registry, "version", "commit")

@@ -44,7 +44,7 @@ class ProbeServer:
     def __init__(
         self, not_ready: NotReady, exposition: Callable[[], bytes], *, timeout: float = TIMEOUT
     ) -> None:
-        """Make a server.
+        """Create a server.
 
         Args:
             not_ready: returns the reason why the program is not ready; None if it is ready.

@@ -25,7 +25,7 @@ class ProcessUsage:
     """
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
-        """Make the metrics.
+        """Create the metrics.
 
         Args:
             registry: registry of the metrics; None in multiprocess mode.

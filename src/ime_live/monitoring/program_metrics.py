@@ -24,7 +24,7 @@ class ProgramMetrics:
     def __init__(
         self, registry: CollectorRegistry | None, *build: str, clock: Clock = SYSTEM_CLOCK
     ) -> None:
-        """Make metrics at zero.
+        """Create the metrics.
 
         Args:
             registry: registry of the metrics; None in multiprocess mode.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 
-from ime_live.errors import SettingsError
+from ime_live.errors import SettingsError, system_reason
 from ime_live.settings import bare_host, flag
 
 
@@ -33,9 +33,10 @@ def bind(host: str, port: int, *, options: tuple[str, str] = ("host", "port")) -
         listener.bind(address)
     except OSError as error:
         listener.close()
-        hint = f" (another {port_flag} may be free)" if error.errno == errno.EADDRINUSE else ""
+        in_use = error.errno == errno.EADDRINUSE
+        hint = f"; stop the other program, or give another {port_flag}" if in_use else ""
         raise SettingsError(
-            f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}{hint}"
+            f"cannot listen on {host}:{port}: {system_reason(error)}{hint}"
         ) from error
     listener.setblocking(False)
     return listener

@@ -43,7 +43,7 @@ def compare(former: SettingsT, new: SettingsT) -> Reloaded[SettingsT]:
         for option in options(type(new))
         if getattr(new, option.name) != getattr(former, option.name)
     ]
-    live = [option for option in changed if option.metadata["live"]]
+    live = [option for option in changed if option.metadata["reloadable"]]
     return Reloaded(
         replace(former, **{option.name: getattr(new, option.name) for option in live}),
         tuple(_describe_change(option, former, new) for option in live),
@@ -58,7 +58,7 @@ def _describe_change(option: Field[Any], former: object, new: object) -> str:
     return f"{flag(option.name)} {before} -> {after}"
 
 
-def tell_refusal(error: SettingsError) -> None:
+def log_refusal(error: SettingsError) -> None:
     """Log that new settings cannot be used, and that the former ones stay in force."""
     log.error("settings cannot be reloaded; nothing has changed", error=str(error))
 
@@ -98,7 +98,7 @@ class Reloader(Generic[SettingsT]):
             reloaded = compare(self.settings, self._read())
             self._check(reloaded.settings)
         except SettingsError as error:
-            tell_refusal(error)
+            log_refusal(error)
             return None
         return reloaded
 

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# Other modules are imported where they are used, because Ctrl-C shows a traceback until `at_rest`.
+# Other modules are imported where they are used, because Ctrl-C shows a traceback until `reset`.
 
 STOP = (signal.SIGINT, signal.SIGTERM)
 
@@ -22,7 +22,7 @@ _BLOCKED = (signal.SIGINT, signal.SIGHUP, DRAIN)
 """Signals that must not reach a child process before it has its own handlers."""
 
 
-def at_rest() -> None:
+def reset() -> None:
     """Let SIGINT end the process silently, and ignore SIGHUP and SIGUSR2 until `handled`."""
     # A shell starts background processes with SIGINT ignored, which is kept.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -31,7 +31,7 @@ def at_rest() -> None:
     signal.signal(DRAIN, signal.SIG_IGN)
 
 
-def tell_of_hangup() -> None:
+def report_hangup() -> None:
     """Log that SIGHUP is ignored, or print this to standard error if there is no log."""
     import sys
 
@@ -45,10 +45,10 @@ def tell_of_hangup() -> None:
 
 
 @contextmanager
-def handled(
+def handle(
     stop: Callable[[signal.Signals], None],
     *,
-    hangup: Callable[[], None] = tell_of_hangup,
+    hangup: Callable[[], None] = report_hangup,
     drain: Callable[[], object] | None = None,
 ) -> Iterator[None]:
     """Handle signals in the running event loop, in the block.
@@ -73,11 +73,11 @@ def handled(
     finally:
         for number in (*STOP, signal.SIGHUP, DRAIN):
             loop.remove_signal_handler(number)
-        at_rest()
+        reset()
 
 
 @contextmanager
-def blocked() -> Iterator[None]:
+def block() -> Iterator[None]:
     """Block signals in the block, and in child processes that are started in it.
 
     Ctrl-C in a terminal reaches all processes of a group. One whose interpreter is just starting

@@ -1,4 +1,4 @@
-"""Every option once: its name, default, unit and help.
+"""Declare each option of the commands once: name, default, unit and help.
 
 The fields of the classes in this package are the table from which the flags of the command line,
 the variables of the environment (`IME_LIVE_` and the field in capitals) and `docs/settings.md` are

@@ -27,40 +27,40 @@ class JwtSettings(Checked):
         "",
         "Shared secret of HS256 tokens [at least 32 bytes]; empty accepts no such tokens.",
         secret=True,
-        live=True,
+        reloadable=True,
     )
     jwt_secret_file: str = option(
         "",
         "File with shared secrets of HS256 tokens, one per line [at least 32 bytes each]; it is "
         "read again when it changes. Empty uses none.",
         metavar="FILE",
-        live=True,
+        reloadable=True,
     )
     jwt_public_key: str = option(
         "",
         "PEM file with the public key (RSA, EC P-256 or Ed25519) that verifies tokens; it is read "
         "again when it changes. Empty uses none.",
         metavar="FILE",
-        live=True,
+        reloadable=True,
     )
     jwks: str = option(
         "",
         "JWKS file or URL with the issuer's keys; a file may hold shared secrets (oct), and is "
         "read again when it changes. Empty uses none.",
         metavar="FILE|URL",
-        live=True,
+        reloadable=True,
     )
     jwt_audience: str = option(
-        "", "Audience that tokens must have (claim aud); empty accepts any.", live=True
+        "", "Audience that tokens must have (claim aud); empty accepts any.", reloadable=True
     )
     jwt_issuer: str = option(
-        "", "Issuer that tokens must have (claim iss); empty accepts any.", live=True
+        "", "Issuer that tokens must have (claim iss); empty accepts any.", reloadable=True
     )
     jwt_leeway: float = option(
         0.0,
         "Tolerance for differences to the issuer's clock [seconds]; 0 allows none.",
-        least=0,
-        live=True,
+        minimum=0,
+        reloadable=True,
     )
 
 
@@ -82,7 +82,7 @@ class AuthSettings(JwtSettings):
         return bool(self.jwt_secret or self.jwt_secret_file or self.jwt_public_key or self.jwks)
 
     def faults(self) -> Iterator[str]:
-        """Return what is wrong with the values."""
+        """Yield an error message for each invalid value."""
         yield from super().faults()
         if self.auth is AuthMode.NONE:
             return

@@ -17,12 +17,12 @@ class BarsSettings(StoreSettings, MetricsSettings, LogSettings):
     bars_days: int = option(
         10,
         "Time for which the bars of a trading day are kept after their last change [days].",
-        least=1,
-        most=3650,
+        minimum=1,
+        maximum=3650,
     )
     bars_metrics_port: int = option(
         0,
         "Port for /health, /ready and /metrics of the bar aggregator; 0 opens none.",
-        least=0,
-        most=65_535,
+        minimum=0,
+        maximum=65_535,
     )

@@ -58,7 +58,7 @@ class SignalRHubSettings(Checked):
         2.0,
         "Time between two polls of the boards while the SignalR hub is unreachable [seconds]; 0 "
         "disables polling. Warehouse receipts, funds and parallel salaf cannot be polled.",
-        least=0,
+        minimum=0,
         former="poll",
     )
     boards: str = option(
@@ -121,7 +121,7 @@ class RecordSettings(Checked):
         above=0,
     )
     record_keep: int = option(
-        0, "Number of files to keep per recording; 0 keeps all of them.", least=0
+        0, "Number of files to keep per recording; 0 keeps all of them.", minimum=0
     )
 
 
@@ -138,8 +138,8 @@ class FeedSettings(
 
     price_limits: str = option(
         "SIL=0.05, SAF=0.05",
-        "Allowed prices by the beginning of a contract's name: a fraction of the last settlement "
-        "(0.05 is 5 %), or a range [rials] such as SAFOR01=380000..410000. The longest match "
+        "Price limits by prefix of a contract's name: a fraction of the last settlement price "
+        "(0.05 is 5 %), or a range [rials] such as SAFOR01=380000..410000. The longest prefix "
         "applies; without a match there is no limit.",
         metavar="LIST",
         former="bands",
@@ -152,6 +152,6 @@ class FeedSettings(
     feed_metrics_port: int = option(
         0,
         "Port for /health, /ready and /metrics of the feed; 0 opens none.",
-        least=0,
-        most=65_535,
+        minimum=0,
+        maximum=65_535,
     )

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from ime_live.errors import SettingsError
 from ime_live.settings.auth import AuthMode, AuthSettings
-from ime_live.settings.limits import LimitSettings, listed, origin_faults
+from ime_live.settings.limits import LimitSettings, origin_faults, split_list
 from ime_live.settings.log import LogSettings
 from ime_live.settings.option import Checked, flag, option
 from ime_live.settings.rule import shown_url
@@ -24,8 +24,7 @@ class DrainSettings(Checked):
 
     pid_file: str = option(
         "",
-        "File that holds the process id of a running gateway, by which `drain` finds it; empty for "
-        "none.",
+        "File for the process id of the gateway, with which `drain` finds it; empty for none.",
         metavar="FILE",
     )
 
@@ -35,7 +34,7 @@ class GatewaySettings(LimitSettings, DrainSettings, StoreSettings, AuthSettings,
     """The gateway: its address, its limits and its timeouts."""
 
     host: str = option("127.0.0.1", "Address to listen on.")
-    port: int = option(8000, "Port to listen on; 0 takes a free one.", least=0, most=65_535)
+    port: int = option(8000, "Port to listen on; 0 takes a free one.", minimum=0, maximum=65_535)
     workers: int = option(1, "Processes that share the port; each uses one core.", above=0)
     root_path: str = option(
         "",
@@ -60,21 +59,21 @@ class GatewaySettings(LimitSettings, DrainSettings, StoreSettings, AuthSettings,
         1000,
         "Maximum number of contracts per connection or HTTP request.",
         above=0,
-        live=True,
+        reloadable=True,
     )
     request_rate: float = option(
         100.0,
         "Requests for data per worker and token subject, or per address if there is none "
         "[1/second]; bursts of five times as many are allowed. 0 sets no limit.",
-        least=0,
-        live=True,
+        minimum=0,
+        reloadable=True,
     )
     cors_origins: str = option(
         "",
         "Origins of web pages that may use the HTTP calls (CORS), such as https://example.org, "
         "separated by commas; loopback for pages of this machine, * for all, empty for none.",
         metavar="LIST",
-        live=True,
+        reloadable=True,
     )
     strict_query: bool = option(
         False,
@@ -96,33 +95,34 @@ class GatewaySettings(LimitSettings, DrainSettings, StoreSettings, AuthSettings,
     send_buffer: int = option(
         65_536,
         "Size of the kernel's send buffer per client [bytes] (SO_SNDBUF); 0 leaves the default.",
-        least=0,
+        minimum=0,
     )
     unsent_limit: int = option(
         16_384,
-        "Maximum of unsent data in that buffer [bytes] (TCP_NOTSENT_LOWAT); 0 leaves the default.",
-        least=0,
+        "Maximum of unsent data in a client's send buffer [bytes] (TCP_NOTSENT_LOWAT); 0 leaves "
+        "the default.",
+        minimum=0,
     )
     max_client_message: int = option(
-        4096, "Maximum size of a client's message [bytes].", above=0, live=True
+        4096, "Maximum size of a client's message [bytes].", above=0, reloadable=True
     )
     client_rate: float = option(
         10.0,
         "Frames that a client may send [1/second]; bursts of five times as many are allowed.",
         above=0,
-        live=True,
+        reloadable=True,
     )
     max_request: int = option(
         131_072,
         "Maximum size of the request line with headers, and of a body [bytes].",
         above=0,
-        live=True,
+        reloadable=True,
     )
     handshake_timeout: float = option(
         10.0,
         "Timeout for receiving a client's complete request [seconds].",
         above=0,
-        live=True,
+        reloadable=True,
     )
     contracts_interval: float = option(
         25.0,
@@ -138,18 +138,18 @@ class GatewaySettings(LimitSettings, DrainSettings, StoreSettings, AuthSettings,
         3.0,
         "Time at shutdown and `drain` for load balancers to notice that /ready fails [seconds]; "
         "new streams are accepted until it is over. `up` has 0 by default.",
-        least=0,
+        minimum=0,
     )
     shutdown_spread: float = option(
         20.0,
         "Time over which streams are closed in even steps afterwards [seconds]; 0 closes all of "
         "them at once. `up` has 3 by default.",
-        least=0,
+        minimum=0,
         former="drain",
     )
 
     def faults(self) -> Iterator[str]:
-        """Return what is wrong with the values."""
+        """Yield an error message for each invalid value."""
         yield from super().faults()
         if self.auth is AuthMode.NONE and not is_loopback(self.host):
             yield f"--host must be a loopback address with --auth none, got {self.host!r}"
@@ -169,7 +169,7 @@ class GatewaySettings(LimitSettings, DrainSettings, StoreSettings, AuthSettings,
     @property
     def origins(self) -> tuple[str, ...]:
         """The origins of `cors_origins`."""
-        return listed(self.cors_origins)
+        return split_list(self.cors_origins)
 
     @property
     def zone(self) -> ZoneInfo:

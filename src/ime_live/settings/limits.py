@@ -11,13 +11,13 @@ from typing import Final
 from ime_live.settings.option import Checked, flag, option
 
 LOOPBACK: Final = "loopback"
-"""Word for the origins of all pages of this machine."""
+"""Value for the origins of all pages on this machine."""
 
 UNIX: Final = "unix"
-"""Word for a proxy that connects by a Unix socket."""
+"""Value for a proxy that connects over a Unix socket."""
 
 NO_PROXY: Final = "none"
-"""Word for clients that connect without a proxy."""
+"""Value for clients that connect without a proxy."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -32,36 +32,36 @@ class LimitSettings(Checked):
     max_connections: int = option(
         50_000,
         "Maximum number of open streams per worker; 0 sets no limit.",
-        least=0,
-        live=True,
+        minimum=0,
+        reloadable=True,
     )
     max_subject_connections: int = option(
         1_000,
         "Maximum number of open streams per token subject and worker; 0 sets no limit.",
-        least=0,
-        live=True,
+        minimum=0,
+        reloadable=True,
     )
     max_address_connections: int = option(
         500,
         "Maximum number of open streams per address and worker, if --trusted-proxies is set; IPv6 "
         "addresses are counted by their first 64 bits. 0 sets no limit.",
-        least=0,
-        live=True,
+        minimum=0,
+        reloadable=True,
     )
     handshake_rate: float = option(
         20.0,
         "Streams that an address may open per worker [1/second], if --trusted-proxies is set; "
         "bursts of five times as many are allowed. 0 sets no limit.",
-        least=0,
-        live=True,
+        minimum=0,
+        reloadable=True,
     )
     max_waiting: int = option(
         268_435_456,
-        "Maximum of unsent data for slow clients per worker [bytes]; above it, new streams are "
-        "refused, and the clients that have been slow for longest are disconnected. As much may "
-        "be held of incomplete requests; above it, large ones are refused. 0 sets no limit.",
-        least=0,
-        live=True,
+        "Maximum memory for unsent data of slow clients, and for incomplete requests, per worker "
+        "[bytes]; above it, new streams and large requests are refused, and the clients that have "
+        "been slow for longest are disconnected. 0 sets no limit.",
+        minimum=0,
+        reloadable=True,
     )
     trusted_proxies: str = option(
         "",
@@ -69,7 +69,7 @@ class LimitSettings(Checked):
         "trusted; unix for a proxy on a Unix socket, none if clients connect directly. If empty, "
         "no limit per address applies.",
         metavar="LIST",
-        live=True,
+        reloadable=True,
     )
     stream_origins: str = option(
         "*",
@@ -77,41 +77,41 @@ class LimitSettings(Checked):
         "commas; loopback for pages of this machine, * for all. Clients without an Origin header "
         "are always allowed.",
         metavar="LIST",
-        live=True,
+        reloadable=True,
     )
 
     def faults(self) -> Iterator[str]:
-        """Return what is wrong with the values."""
+        """Yield an error message for each invalid value."""
         yield from super().faults()
-        for each in listed(self.trusted_proxies):
-            if each not in {UNIX, NO_PROXY} and _network_of(each) is None:
+        for proxy in split_list(self.trusted_proxies):
+            if proxy not in {UNIX, NO_PROXY} and _network_of(proxy) is None:
                 yield (
                     f"{flag('trusted_proxies')} must have an address or a network per proxy, as "
-                    f"10.0.0.0/8, or {UNIX} or {NO_PROXY}, got {each!r}"
+                    f"10.0.0.0/8, or {UNIX} or {NO_PROXY}, got {proxy!r}"
                 )
-        if not listed(self.stream_origins):
+        if not split_list(self.stream_origins):
             yield f"{flag('stream_origins')} must have an origin, or * for all, got none"
         yield from origin_faults("stream_origins", self.stream_origins)
 
     @property
     def proxies(self) -> tuple[Network, ...]:
         """The networks of `trusted_proxies`."""
-        found = (_network_of(each) for each in listed(self.trusted_proxies))
-        return tuple(each for each in found if each is not None)
+        networks = (_network_of(proxy) for proxy in split_list(self.trusted_proxies))
+        return tuple(network for network in networks if network is not None)
 
 
-def listed(text: str) -> tuple[str, ...]:
+def split_list(text: str) -> tuple[str, ...]:
     """Return the elements of a text with commas between them, without blanks.
 
-    >>> listed("a, b,")
+    >>> split_list("a, b,")
     ('a', 'b')
     """
-    return tuple(each.strip() for each in text.split(",") if each.strip())
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def origin_faults(name: str, text: str) -> Iterator[str]:
-    """Return what is wrong with the list of origins in an option."""
-    for origin in listed(text):
+    """Yield an error message for each invalid origin in an option's list."""
+    for origin in split_list(text):
         if origin not in {"*", LOOPBACK} and not _ORIGIN.fullmatch(origin):
             yield (
                 f"{flag(name)} must have a scheme, a host and at most a port per origin, as "
@@ -121,7 +121,7 @@ def origin_faults(name: str, text: str) -> Iterator[str]:
 
 def _network_of(text: str) -> Network | None:
     try:
-        # Of an address with bits of a host, such as 10.0.0.1/8, the network is meant.
+        # An address with host bits, such as 10.0.0.1/8, stands for its network.
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
         return None

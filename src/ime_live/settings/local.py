@@ -13,7 +13,7 @@ from ime_live.settings.gateway import GatewaySettings
 from ime_live.settings.log import LogSettings
 from ime_live.settings.option import option, options
 
-_HELP = {each.name: each.metadata["help"] for each in options(GatewaySettings)}
+_HELP = {setting.name: setting.metadata["help"] for setting in options(GatewaySettings)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +25,9 @@ class UpSettings(GatewaySettings, FeedSettings, BarsSettings):
     data: str = option(
         "ime-live-data", "Folder for the data; it is created if necessary.", metavar="DIR"
     )
-    # There is no other gateway that clients could go to meanwhile.
-    shutdown_grace: float = option(0.0, _HELP["shutdown_grace"], least=0)
-    shutdown_spread: float = option(3.0, _HELP["shutdown_spread"], least=0, former="drain")
+    # Clients could not move to another gateway during a longer time.
+    shutdown_grace: float = option(0.0, _HELP["shutdown_grace"], minimum=0)
+    shutdown_spread: float = option(3.0, _HELP["shutdown_spread"], minimum=0, former="drain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +35,12 @@ class DoctorSettings(UpSettings):
     """An installation to be checked; invalid values are reported instead of refused."""
 
     def faults(self) -> Iterator[str]:
-        """Return nothing: the checks report what is wrong."""
+        """Yield nothing: the checks report invalid values."""
         yield from ()
 
     def problems(self) -> list[str]:
         """Return the errors with which a gateway would refuse these values."""
-        values = {each.name: getattr(self, each.name) for each in fields(GatewaySettings)}
+        values = {setting.name: getattr(self, setting.name) for setting in fields(GatewaySettings)}
         try:
             GatewaySettings(**values)
         except SettingsError as error:
@@ -65,7 +65,9 @@ class DemoSettings(LogSettings):
         "time, and the path of a recording is played with its original timestamps.",
         metavar="synthetic|replay|PATH",
     )
-    speed: float = option(1.0, "Speed of the playback: 2 is twice as fast; 0 never waits.", least=0)
+    speed: float = option(
+        1.0, "Speed of the playback: 2 is twice as fast; 0 never waits.", minimum=0
+    )
     wait: bool = option(
         False, "Begin the playback when the first client connects, so that it misses nothing."
     )
@@ -74,5 +76,5 @@ class DemoSettings(LogSettings):
         "Address to listen on. An address other than loopback, such as 0.0.0.0, requires the token "
         "that the demo prints.",
     )
-    port: int = option(8000, "Port to listen on; 0 takes a free one.", least=0, most=65_535)
+    port: int = option(8000, "Port to listen on; 0 takes a free one.", minimum=0, maximum=65_535)
     seed: int = option(1, "Seed of the synthetic market; equal seeds generate equal markets.")

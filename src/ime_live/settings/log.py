@@ -28,5 +28,5 @@ class LogLevel(StrEnum):
 class LogSettings(Checked):
     """Level and format of the log."""
 
-    log_level: LogLevel = option(LogLevel.INFO, "Lowest level that is logged.", live=True)
+    log_level: LogLevel = option(LogLevel.INFO, "Lowest level that is logged.", reloadable=True)
     log_format: LogFormat = option(LogFormat.TEXT, "Format of the log lines.")

@@ -21,10 +21,10 @@ def option(
     secret: bool = False,
     metavar: str = "",
     above: float | None = None,
-    least: float | None = None,
-    most: float | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
     former: str = "",
-    live: bool = False,
+    reloadable: bool = False,
 ) -> Any:  # noqa: ANN401 - a field of any type
     """Declare one option.
 
@@ -34,10 +34,10 @@ def option(
         secret: whether to keep the value out of all output.
         metavar: placeholder of the value in the help; empty takes it from the default's type.
         above: exclusive lower limit of a number; None for no limit.
-        least: inclusive lower limit of a number; None for no limit.
-        most: inclusive upper limit of a number; None for no limit.
+        minimum: inclusive lower limit of a number; None for no limit.
+        maximum: inclusive upper limit of a number; None for no limit.
         former: name before it was renamed; its flag and variable are still accepted.
-        live: whether a running program takes a new value when it reloads its settings.
+        reloadable: whether a running program takes a new value when it reloads its settings.
     """
     return field(
         default=default,
@@ -47,10 +47,10 @@ def option(
             "secret": secret,
             "metavar": metavar,
             "above": above,
-            "least": least,
-            "most": most,
+            "minimum": minimum,
+            "maximum": maximum,
             "former": former,
-            "live": live,
+            "reloadable": reloadable,
         },
     )
 
@@ -59,25 +59,27 @@ class Checked:
     """Base of every settings class: checks types and numbers on creation."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, all of them in one error.
+        """Check all values, and report the invalid ones in one error.
 
         Raises:
-            SettingsError: the text says of each fault what must hold and what was given.
+            SettingsError: the text says for each invalid value what must hold and what was given.
         """
-        given = [
-            (each, getattr(self, each.name))
-            for each in fields(self)  # type: ignore[arg-type] # subclasses are dataclasses
+        values = [
+            (field, getattr(self, field.name))
+            for field in fields(self)  # type: ignore[arg-type] # subclasses are dataclasses
         ]
         # `faults` relies on the types.
-        faults = [fault for each, value in given if (fault := _fault_of_type(each, value))]
+        faults = [fault for field, value in values if (fault := _fault_of_type(field, value))]
         if faults := faults or list(self.faults()):
             raise SettingsError("; ".join(faults))
 
     def faults(self) -> Iterator[str]:
-        """Return what is wrong with the values; a subclass adds its own rules."""
-        for each in fields(self):  # type: ignore[arg-type] # subclasses are dataclasses
-            if fault := _fault_of_number(each, getattr(self, each.name)):
-                yield fault
+        """Yield an error message for each invalid value; a subclass adds its own rules."""
+        faults = (
+            _fault_of_number(field, getattr(self, field.name))
+            for field in fields(self)  # type: ignore[arg-type] # subclasses are dataclasses
+        )
+        yield from filter(None, faults)
 
 
 def _fault_of_type(field: Field[Any], value: object) -> str | None:
@@ -103,13 +105,13 @@ def _rule_of_type(default: object) -> Rule:
 def _fault_of_number(field: Field[Any], value: object) -> str | None:
     if not isinstance(value, int | float):
         return None
-    above, least, most = (field.metadata[name] for name in ("above", "least", "most"))
+    above, minimum, maximum = (field.metadata[name] for name in ("above", "minimum", "maximum"))
     if above is not None and value <= above:
         rule = f"above {above}"
-    elif least is not None and value < least:
-        rule = f"{least} or more"
-    elif most is not None and value > most:
-        rule = f"{most} or less"
+    elif minimum is not None and value < minimum:
+        rule = f"{minimum} or more"
+    elif maximum is not None and value > maximum:
+        rule = f"{maximum} or less"
     else:
         return None
     return f"{flag(field.name)} must be {rule}, got {value}"
@@ -117,9 +119,9 @@ def _fault_of_number(field: Field[Any], value: object) -> str | None:
 
 def options(settings: type[Any]) -> tuple[Field[Any], ...]:
     """Return the options of a settings class: its own, then those of each base, as declared."""
-    found = {each.name: each for each in fields(settings)}
+    by_name = {field.name: field for field in fields(settings)}
     names = [name for base in settings.__mro__ for name in inspect.get_annotations(base)]
-    return tuple(found[name] for name in dict.fromkeys(names))
+    return tuple(by_name[name] for name in dict.fromkeys(names))
 
 
 def flag(name: str) -> str:

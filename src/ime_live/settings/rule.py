@@ -1,7 +1,7 @@
 """Rules for the values of arguments and settings, and the error for a value that breaks one.
 
-A program without a type checker passes anything. A rule refuses it at once, by the argument's
-name, so that no value is silently read as another one.
+A program without a type checker may pass values of any type. A rule refuses a wrong one at once,
+with the argument's name, so that no value is silently taken for another.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _PLACE: Final = re.compile(
     r"((?:\[[^\[\]]*\]|[^:/?#]*)(?::\d*)?(?:/[^?#]*)?)(?:([?#]).*)?", re.DOTALL
 )
-_LONGEST_NAME: Final = 60
+_MAX_NAME: Final = 60
 """Characters of a URL without a scheme that are shown; a longer one may be a token."""
 
 
@@ -28,7 +28,7 @@ class Rule(Struct, frozen=True):
 
     Attributes:
         text: what the value must be, as ``a number above 0``.
-        holds: whether a value is that.
+        holds: returns whether a value obeys the rule.
     """
 
     text: str
@@ -85,9 +85,9 @@ def shown_url(url: str) -> str:
         scheme = "***"
     # A password that is not quoted may have any character.
     _, at, rest = rest.rpartition("@")
-    found = _PLACE.fullmatch(rest)
-    if found is None or (not mark and len(rest) > _LONGEST_NAME):
+    match = _PLACE.fullmatch(rest)
+    if match is None or (not mark and len(rest) > _MAX_NAME):
         rest = "***"
     else:
-        rest = found[1] + (f"{found[2]}***" if found[2] else "")
+        rest = match[1] + (f"{match[2]}***" if match[2] else "")
     return repr(scheme + mark + ("***@" if at else "") + rest)

@@ -29,7 +29,7 @@ class StoreSettings(Checked):
     )
 
     def faults(self) -> Iterator[str]:
-        """Return what is wrong with the values."""
+        """Yield an error message for each invalid value."""
         yield from super().faults()
         if not self.key_prefix.strip():
             # Without one, "live" and "contracts" could be channels and keys of other programs.

@@ -28,11 +28,11 @@ class QuoteRow(Struct):
     """The newest state of one contract.
 
     Attributes:
-        name: name or id, as the service's messages have it.
+        name: name or id of the contract, as in the service's messages.
         payload: the market data.
-        timestamp: when the contract came into this state.
+        timestamp: time of the state.
         direction: 1 if the last price has risen since the message before, -1 if it has fallen.
-        moved_at: when it did, in seconds of the list's clock; below 0 if it has not moved yet.
+        moved_at: when the price moved, in seconds of the list's clock; below 0 if it has not.
     """
 
     name: str
@@ -57,10 +57,10 @@ class Column(Struct, frozen=True):
     """A column of the table.
 
     Attributes:
-        key: a word for options and tests.
+        key: identifier of the column.
         title: its heading.
-        value: what it is sorted by; None sorts last.
-        text: what is shown.
+        value: returns the value to sort by; None sorts last.
+        text: returns the text to show.
         width: characters of the column.
     """
 
@@ -144,7 +144,7 @@ class QuoteList:
         return self._rows.get(name)
 
     def take(self, message: Message[Payload], now: datetime) -> None:
-        """Take a message, to be read by the next `read`; it replaces an older one of its contract.
+        """Queue a message for the next `read`; it replaces an older one of its contract.
 
         Args:
             message: a state.
@@ -159,7 +159,7 @@ class QuoteList:
         self._pending[message.key[1]] = message
 
     def read(self) -> set[str]:
-        """Read the messages that have come since the last call, and return their contracts."""
+        """Read the messages that have arrived since the last call, and return their contracts."""
         pending, self._pending = self._pending, {}
         now = self._clock()
         for name, message in list(pending.items()):
@@ -182,21 +182,21 @@ class QuoteList:
 
     def keep(self, names: Iterable[str]) -> bool:
         """Drop the contracts that are not among ``names``; return whether there were any."""
-        gone = self._rows.keys() - set(names)
-        for name in gone:
+        dropped = self._rows.keys() - set(names)
+        for name in dropped:
             del self._rows[name]
-        return bool(gone)
+        return bool(dropped)
 
     def rows(self) -> list[QuoteRow]:
         """Return the rows that the search finds, sorted."""
-        column = next(each for each in COLUMNS if each.key == self.sort_key)
-        found = list(self._rows.values())
-        if wanted := fold_name(self.search).casefold():
-            found = [row for row in found if wanted in fold_name(row.name).casefold()]
-        found.sort(key=lambda row: row.name)
-        known = [row for row in found if column.value(row) is not None]
-        known.sort(key=column.value, reverse=self.reverse)  # type: ignore[arg-type] # None is out
-        return known + [row for row in found if column.value(row) is None]
+        column = next(candidate for candidate in COLUMNS if candidate.key == self.sort_key)
+        rows = list(self._rows.values())
+        if text := fold_name(self.search).casefold():
+            rows = [row for row in rows if text in fold_name(row.name).casefold()]
+        rows.sort(key=lambda row: row.name)
+        sortable = [row for row in rows if column.value(row) is not None]
+        sortable.sort(key=column.value, reverse=self.reverse)  # type: ignore[arg-type] # None is out
+        return sortable + [row for row in rows if column.value(row) is None]
 
     def stands_out(self, row: QuoteRow) -> bool:
         """Return whether the row's last price has moved recently."""

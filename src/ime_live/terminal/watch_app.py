@@ -1,7 +1,7 @@
-"""Watch app: a live table of contracts in a terminal, by Textual.
+"""Watch app: show a live table of contracts in a terminal, with Textual.
 
-Messages only replace what waits to be painted. The table is painted once per interval, and only
-the cells that have changed.
+A message replaces the waiting one of its contract. Once per interval, the cells that have changed
+are painted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ime_live.client.protocol.message import ConnectionEvent
 from ime_live.client.stream.stream import Stream
 from ime_live.errors import ImeLiveError
 from ime_live.market import Payload
-from ime_live.spelling import counted
+from ime_live.spelling import pluralize
 from ime_live.terminal.quote_list import COLUMNS, QuoteList, QuoteRow, number
 
 INTERVAL: Final = 0.2
@@ -164,17 +164,17 @@ class WatchApp(App[ImeLiveError | None]):
     def _reorder(self, names: list[str]) -> None:
         """Sort the rows again, and keep existing cells."""
         table = self._table
-        chosen, scroll = self._chosen(), table.scroll_y
+        selected, scroll = self._chosen(), table.scroll_y
         places = {name: n for n, name in enumerate(names)}
         table.sort(COLUMNS[0].key, key=lambda cell: places[cell.plain])
         self._shown = names
-        if chosen is not None:
-            table.move_cursor(row=places[chosen], scroll=False)
+        if selected is not None:
+            table.move_cursor(row=places[selected], scroll=False)
             table.scroll_to(y=scroll, animate=False)
 
     def _rebuild(self, rows: list[QuoteRow]) -> None:
         table = self._table
-        chosen, scroll = self._chosen(), table.scroll_y
+        selected, scroll = self._chosen(), table.scroll_y
         at = table.cursor_row
         table.clear()
         for row in rows:
@@ -182,7 +182,9 @@ class WatchApp(App[ImeLiveError | None]):
         self._shown = [row.name for row in rows]
         if self._shown:
             # The cursor stays on its contract, wherever sorting has moved it.
-            place = self._shown.index(chosen) if chosen in self._shown else min(at, len(rows) - 1)
+            place = (
+                self._shown.index(selected) if selected in self._shown else min(at, len(rows) - 1)
+            )
             table.move_cursor(row=place, scroll=False)
             table.scroll_to(y=scroll, animate=False)
 
@@ -198,8 +200,8 @@ class WatchApp(App[ImeLiveError | None]):
                     style += " reverse"
             elif column.key == "change" and row.change:
                 style = _COLOURS[1 if row.change > 0 else -1]
-            left = column.key == "name"
-            cells.append(Text(text, style=style, justify="left" if left else "right"))
+            is_name = column.key == "name"
+            cells.append(Text(text, style=style, justify="left" if is_name else "right"))
         return cells
 
     def _chosen(self) -> str | None:
@@ -222,8 +224,8 @@ class WatchApp(App[ImeLiveError | None]):
             text.append(f"connected, {feed}", style="green" if good else "yellow")
         else:
             text.append(f"not connected: {self._reason or 'lost'}", style="red")
-        found = f"{len(self._shown)} of " if quotes.search else ""
-        text.append(f" · {found}{counted(len(quotes), 'contract')} · {quotes.rate:.0f}/s")
+        count = f"{len(self._shown)} of " if quotes.search else ""
+        text.append(f" · {count}{pluralize(len(quotes), 'contract')} · {quotes.rate:.0f}/s")
         if quotes.lag is not None and quotes.lag < _OLD:
             text.append(f" · lag {quotes.lag * 1000:,.0f} ms")
         if quotes.unreadable:
@@ -234,7 +236,7 @@ class WatchApp(App[ImeLiveError | None]):
     def _head(self) -> None:
         """Mark the sorted column in the headings."""
         for key, column in self._table.columns.items():
-            title = next(each.title for each in COLUMNS if each.key == key.value)
+            title = next(column.title for column in COLUMNS if column.key == key.value)
             mark = (
                 "" if key.value != self.quotes.sort_key else " ↓" if self.quotes.reverse else " ↑"
             )
@@ -275,7 +277,7 @@ class WatchApp(App[ImeLiveError | None]):
 
     def action_sort(self, step: int) -> None:
         """Sort by the next column."""
-        keys = [each.key for each in COLUMNS]
+        keys = [column.key for column in COLUMNS]
         at = keys.index(self.quotes.sort_key)
         self._sort_by(keys[(at + step) % len(keys)])
 
@@ -301,17 +303,17 @@ def depth_of(row: QuoteRow) -> Text:
     """Return a contract's order book, day and limits as text of 40 columns."""
     payload = row.payload
     day, limits, info = payload.aggregate, payload.allowed_price_range, payload.contract_info
-    most = max(q for each in payload.best_limit for q in (each.buy_quantity, each.sell_quantity))
+    most = max(q for level in payload.best_limit for q in (level.buy_quantity, level.sell_quantity))
     text = Text(no_wrap=True)
     text.append(f"{row.name}\n", style="bold")
-    for each in payload.best_limit:
-        bid = _bar(each.buy_quantity, most)
-        ask = _bar(each.sell_quantity, most)
-        text.append(f"{bid:>5} {number(each.buy_price):>13}", style="green")
+    for level in payload.best_limit:
+        bid = _bar(level.buy_quantity, most)
+        ask = _bar(level.sell_quantity, most)
+        text.append(f"{bid:>5} {number(level.buy_price):>13}", style="green")
         text.append(" │ ")
-        text.append(f"{number(each.sell_price):<12} {ask:<5}\n", style="red")
+        text.append(f"{number(level.sell_price):<12} {ask:<5}\n", style="red")
         text.append(
-            f"{number(each.buy_quantity):>19} │ {number(each.sell_quantity)}\n", style="dim"
+            f"{number(level.buy_quantity):>19} │ {number(level.sell_quantity)}\n", style="dim"
         )
     text.append(f"day    {number(day.low_price)} … {number(day.high_price)}\n")
     lowest, highest = limits.min_allowed_price, limits.max_allowed_price

@@ -35,8 +35,8 @@ async def test_given_token_is_used_as_it_is_and_not_renewed() -> None:
     assert await Credentials("Bearer abc").headers() == showing("abc")
     plain = Credentials(" abc ")
     assert await plain.headers() == showing("abc")
-    assert not plain.refused()
-    assert not plain.refused(showing("another"))
+    assert not plain.note_refused()
+    assert not plain.note_refused(showing("another"))
     assert "abc" not in repr(plain)
 
 
@@ -52,12 +52,12 @@ async def test_calls_refused_together_retry_with_one_new_token() -> None:
     source = Source()
     credentials = Credentials(source)
     old = await credentials.headers()
-    credentials.accepted(old)
-    assert credentials.refused(old)
-    assert credentials.refused(old)  # while nobody has asked yet
+    credentials.note_accepted(old)
+    assert credentials.note_refused(old)
+    assert credentials.note_refused(old)  # while nobody has asked yet
     new = list(await asyncio.gather(credentials.headers(), credentials.headers()))
     assert new == [showing("t2")] * 2
-    assert credentials.refused(old)  # and when there is a new one
+    assert credentials.note_refused(old)  # and when there is a new one
     assert await credentials.headers() == showing("t2")
     assert source.asked == 2
 
@@ -65,10 +65,10 @@ async def test_calls_refused_together_retry_with_one_new_token() -> None:
 async def test_refusal_of_an_old_token_does_not_count_for_the_new_one() -> None:
     credentials = Credentials(Source())
     old = await credentials.headers()
-    assert credentials.refused(old)
+    assert credentials.note_refused(old)
     new = await credentials.headers()
-    credentials.accepted(old)  # an answer that took its time
-    assert not credentials.refused(new)
+    credentials.note_accepted(old)  # an answer that took its time
+    assert not credentials.note_refused(new)
 
 
 @pytest.mark.parametrize(
@@ -79,19 +79,19 @@ async def test_refused_new_token_is_an_error(
 ) -> None:
     source = Source()
     credentials = Credentials(source)
-    assert credentials.refused(shown(await credentials.headers()))
-    assert not credentials.refused(shown(await credentials.headers()))
+    assert credentials.note_refused(shown(await credentials.headers()))
+    assert not credentials.note_refused(shown(await credentials.headers()))
     # A later call is tried with a newer token.
     assert await credentials.headers() == showing("t3")
-    credentials.accepted()
-    assert credentials.refused(shown(await credentials.headers()))
+    credentials.note_accepted()
+    assert credentials.note_refused(shown(await credentials.headers()))
 
 
 def test_credentials_work_in_one_event_loop_after_another() -> None:
     credentials = Credentials(Source())
 
     async def several() -> list[dict[str, str]]:
-        credentials.refused()
+        credentials.note_refused()
         return await asyncio.gather(*(credentials.headers() for _ in range(3)))
 
     assert asyncio.run(several()) == [showing("t1")] * 3
@@ -121,14 +121,14 @@ async def test_temporary_token_refusal_is_retried_for_some_time(
     clock = FakeClock()
     credentials = Credentials(token, clock=clock)
     for _ in range(5):
-        assert credentials.refused(await credentials.headers(), reason)
+        assert credentials.note_refused(await credentials.headers(), reason)
         clock.now += 1.0
-    assert not credentials.refused(await credentials.headers(), reason)
+    assert not credentials.note_refused(await credentials.headers(), reason)
 
 
 async def test_temporary_token_refusal_is_retried_a_limited_number_of_times() -> None:
     credentials = Credentials("t", clock=FakeClock())
-    tries = [credentials.refused(await credentials.headers(), PASSING[0]) for _ in range(20)]
+    tries = [credentials.note_refused(await credentials.headers(), PASSING[0]) for _ in range(20)]
     assert tries == [True] * 19 + [False]
 
 
@@ -138,9 +138,9 @@ async def test_accepted_token_resets_the_retries(token: str | Callable[[], str])
     credentials = Credentials(token, clock=clock)
     for _ in range(10):
         headers = await credentials.headers()
-        assert credentials.refused(headers, "token expired")
+        assert credentials.note_refused(headers, "token expired")
         clock.now += 4.0
-        credentials.accepted(await credentials.headers())
+        credentials.note_accepted(await credentials.headers())
 
 
 async def test_token_function_is_called_each_time_the_token_expired() -> None:
@@ -149,15 +149,15 @@ async def test_token_function_is_called_each_time_the_token_expired() -> None:
     for number in range(1, 5):
         headers = await credentials.headers()
         assert headers == showing(f"t{number}")
-        assert credentials.refused(headers, "token expired")
+        assert credentials.note_refused(headers, "token expired")
 
 
 async def test_bad_token_after_an_expired_one_is_renewed_once() -> None:
     credentials = Credentials(Source(), clock=FakeClock())
-    assert credentials.refused(await credentials.headers(), "token expired")
-    assert credentials.refused(await credentials.headers(), "invalid token")
-    assert credentials.refused(await credentials.headers(), "token not yet valid")
-    assert not credentials.refused(await credentials.headers(), "invalid token")
+    assert credentials.note_refused(await credentials.headers(), "token expired")
+    assert credentials.note_refused(await credentials.headers(), "invalid token")
+    assert credentials.note_refused(await credentials.headers(), "token not yet valid")
+    assert not credentials.note_refused(await credentials.headers(), "invalid token")
 
 
 @pytest.mark.parametrize("given", [None, b"abc", 5, ["abc"]])
@@ -175,11 +175,11 @@ async def test_token_is_fetched_once_and_again_after_a_refusal() -> None:
     credentials = Credentials(lambda: next(made))
     assert await credentials.headers() == {"Authorization": "Bearer a"}
     assert await credentials.headers() == {"Authorization": "Bearer a"}
-    assert credentials.refused()
+    assert credentials.note_refused()
     assert await credentials.headers() == {"Authorization": "Bearer b"}
-    assert not credentials.refused()  # the new token is refused as well
-    credentials.accepted()
-    assert credentials.refused()
+    assert not credentials.note_refused()  # the new token is refused as well
+    credentials.note_accepted()
+    assert credentials.note_refused()
 
 
 async def test_token_function_may_be_async_and_return_either_form() -> None:
@@ -188,4 +188,4 @@ async def test_token_function_may_be_async_and_return_either_form() -> None:
 
     assert await Credentials(fetch).headers() == {"Authorization": "bearer x"}
     assert await Credentials(None).headers() == {}
-    assert not Credentials("x").refused()
+    assert not Credentials("x").note_refused()

@@ -49,12 +49,12 @@ def test_change_is_sent_and_completes_with_its_answer() -> None:
     assert request is not None
     assert (request.contract_names, request.contract_ids) == (("B",), ("7",))
     assert request.snapshot is False
-    assert list(selection.held) == [A]
-    assert change.left
-    assert selection.answered(answer(request, A, B, ID)) == ([], None)
+    assert list(selection.selectors) == [A]
+    assert change.unanswered
+    assert selection.take_answer(answer(request, A, B, ID)) == ([], None)
     assert change.done
     assert change.error() is None
-    assert selection.held == (A, B, ID)
+    assert selection.selectors == (A, B, ID)
     assert selection.contracts.contract_ids == ("7",)
 
 
@@ -65,8 +65,8 @@ def test_unsubscribed_contract_is_removed() -> None:
     request = selection.next_request()
     assert request is not None
     assert request.snapshot is None
-    assert selection.answered(answer(request, B)) == ([A], None)
-    assert selection.held == (B,)
+    assert selection.take_answer(answer(request, B)) == ([A], None)
+    assert selection.selectors == (B,)
 
 
 def test_unknown_contract_is_reported_and_the_rest_subscribed() -> None:
@@ -74,8 +74,8 @@ def test_unknown_contract_is_reported_and_the_rest_subscribed() -> None:
     selection.open()
     change = adding(B, C)
     selection.add(change)
-    selection.answered(answer(selection.next_request(), A, C, B="?"))
-    assert selection.held == (A, C)
+    selection.take_answer(answer(selection.next_request(), A, C, B="?"))
+    assert selection.selectors == (A, C)
     with pytest.raises(UnknownContractError, match=r"^unknown contract: B$"):
         raise change.error() or AssertionError
 
@@ -89,12 +89,12 @@ def test_unanswered_subscribe_is_sent_again_with_a_snapshot() -> None:
     assert first is not None
     # The connection breaks, so it is unknown whether the command was carried out.
     assert selection.open().keys == [A]
-    assert selection.answered(answer(first, A, B)) == ([], None)  # of the old connection
-    assert change.left
+    assert selection.take_answer(answer(first, A, B)) == ([], None)  # of the old connection
+    assert change.unanswered
     second = selection.next_request()
     assert second is not None
     assert (second.contract_names, second.snapshot) == (("B",), True)
-    selection.answered(answer(second, A, B))
+    selection.take_answer(answer(second, A, B))
     assert change.done
     assert selection.open().keys == [A, B]
 
@@ -114,10 +114,10 @@ def test_contract_unsubscribed_during_an_outage_is_not_requested_again() -> None
     change = removing(A)
     selection.add(change)
     opening = selection.open()
-    assert (opening.keys, opening.gone) == ([B], [A])
+    assert (opening.keys, opening.removed) == ([B], [A])
     assert change.done
     assert selection.next_request() is None
-    assert selection.held == (B,)
+    assert selection.selectors == (B,)
 
 
 def test_empty_selection_has_no_connection_until_a_contract_is_added() -> None:
@@ -128,13 +128,13 @@ def test_empty_selection_has_no_connection_until_a_contract_is_added() -> None:
     selection.add(change)
     assert selection.open().keys == [B, C]
     # The gateway does not know one of them: that is for whoever added it.
-    assert selection.refused("unknown contract: B")
-    assert change.left
+    assert selection.handle_refusal("unknown contract: B")
+    assert change.unanswered
     assert selection.open().keys == [C]
-    selection.answered(answer(selection.next_request(), C))
+    selection.take_answer(answer(selection.next_request(), C))
     assert change.done
     assert isinstance(change.error(), UnknownContractError)
-    assert selection.held == (C,)
+    assert selection.selectors == (C,)
 
 
 def test_unprintable_name_raises_in_the_call_that_adds_it() -> None:
@@ -144,14 +144,14 @@ def test_unprintable_name_raises_in_the_call_that_adds_it() -> None:
     change = adding(("name", "می\u200cخواهم"))
     selection.add(change)
     selection.open()
-    assert selection.refused("unknown contract: می?خواهم")
+    assert selection.handle_refusal("unknown contract: می?خواهم")
     assert isinstance(change.error(), UnknownContractError)
 
 
 def test_contract_that_became_unknown_ends_the_stream() -> None:
     selection = Selection([A, B])
     selection.open()
-    assert not selection.refused("unknown contract: B")
+    assert not selection.handle_refusal("unknown contract: B")
 
 
 def test_contracts_beyond_the_length_of_a_url_are_subscribed_by_command() -> None:
@@ -169,16 +169,16 @@ def test_contracts_beyond_the_length_of_a_url_are_subscribed_by_command() -> Non
         ids: list[Key] = [("id", str(word)) for word in request.contract_ids]
         asked += [*names, *ids]
         assert request.snapshot is True
-        assert selection.answered(answer(request, *first, *asked)) == ([], None)
+        assert selection.take_answer(answer(request, *first, *asked)) == ([], None)
         # A partial answer does not make the selection smaller.
-        assert set(selection.held) >= {*long, ID}
+        assert set(selection.selectors) >= {*long, ID}
     assert [*first, *asked] == [*long, ID, A]
     assert change.done
-    assert set(selection.held) == {*long, ID, A}
+    assert set(selection.selectors) == {*long, ID, A}
     # A contract that was known and is not any more ends the stream.
     selection.open()
     request = selection.next_request()
-    _, error = selection.answered(answer(request, *long, **{long[-1][1]: None}))
+    _, error = selection.take_answer(answer(request, *long, **{long[-1][1]: None}))
     assert isinstance(error, UnknownContractError)
 
 
@@ -195,8 +195,8 @@ def test_contract_by_name_and_by_id_is_selected_once() -> None:
     selection = Selection([A, B, ID])
     assert selection.open().keys == [A, B]
     # The gateway has it by name already.
-    assert selection.answered(answer(selection.next_request(), A, B)) == ([ID], None)
-    assert selection.held == (A, B)
+    assert selection.take_answer(answer(selection.next_request(), A, B)) == ([ID], None)
+    assert selection.selectors == (A, B)
     selection.open()
     assert selection.next_request() is None
 
@@ -229,13 +229,13 @@ def test_missing_answer_fails_the_change_and_a_late_one_counts() -> None:
     request = selection.next_request()
     assert request is not None
     error = ServiceError("no answer")
-    assert selection.overdue(request.id, error) is None
+    assert selection.expire(request.id, error) is None
     assert change.error() is error
     assert not selection.unsettled
     # The answer may come late, after the gateway has carried the command out.
-    assert selection.answered(answer(request, A, B)) == ([], None)
-    assert selection.held == (A, B)
-    assert selection.overdue(request.id, error) is None
+    assert selection.take_answer(answer(request, A, B)) == ([], None)
+    assert selection.selectors == (A, B)
+    assert selection.expire(request.id, error) is None
     assert change.error() is error
 
 
@@ -245,9 +245,9 @@ def test_overdue_change_is_not_sent_again() -> None:
     selection.add(adding(B))
     request = selection.next_request()
     assert request is not None
-    selection.overdue(request.id, ServiceError("no answer"))
+    selection.expire(request.id, ServiceError("no answer"))
     selection.open()
     assert selection.next_request() is None
     # An answer of an old connection tells nothing about the new one.
-    assert selection.answered(answer(request, A, B)) == ([], None)
-    assert selection.held == (A,)
+    assert selection.take_answer(answer(request, A, B)) == ([], None)
+    assert selection.selectors == (A,)

@@ -27,7 +27,7 @@ async def test_answer_that_is_cut_short_is_an_error(rest: Rest) -> None:
 async def test_answer_that_is_too_large_is_an_error(
     rest: Rest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ime_live.client.rest.http._MOST", 20)
+    monkeypatch.setattr("ime_live.client.rest.http._MAX_ANSWER", 20)
     async with AsyncClient(rest.url, tries=1) as client:
         with pytest.raises(ime_live.ServiceError, match="the answer must be at most 20 bytes"):
             await client.contracts(["A"])

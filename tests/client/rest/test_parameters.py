@@ -12,8 +12,8 @@ from ime_live.client.rest.parameters import (
     candle_contracts,
     candle_pairs,
     chain_pairs,
+    divide_into_calls,
     market_of,
-    portions,
 )
 from ime_live.errors import SettingsError
 from ime_live.messages import ContractFilter
@@ -85,7 +85,7 @@ def test_unknown_market_is_refused() -> None:
 
 def test_long_selection_is_divided_into_calls_by_the_length_of_their_urls() -> None:
     names: list[Selector] = [("name", f"سكه0312پ{n:04}") for n in range(400)]
-    calls = list(portions(names))
+    calls = list(divide_into_calls(names))
     assert len(calls) > 1
     assert [("name", word) for _, words, _ in calls for word in words] == names
     for by, words, pairs in calls:
@@ -97,7 +97,7 @@ def test_selection_is_divided_by_name_id_and_filter() -> None:
     options = ContractFilter.of("id", markets=["IMEOption"])
     chosen: list[Selector] = [("name", "A"), ("id", "7"), options, ("name", "B")]
     more = [("details", "true")]
-    calls = [(by, words, list(pairs)) for by, words, pairs in portions(chosen, more, 1)]
+    calls = [(by, words, list(pairs)) for by, words, pairs in divide_into_calls(chosen, more, 1)]
     assert calls == [
         ("name", ["A"], [("contract_names", "A"), *more]),
         ("name", ["B"], [("contract_names", "B"), *more]),
@@ -105,4 +105,4 @@ def test_selection_is_divided_by_name_id_and_filter() -> None:
         ("id", [], [("market", "IMEOption"), *more]),
     ]
     with pytest.raises(SettingsError):
-        list(portions([]))
+        list(divide_into_calls([]))

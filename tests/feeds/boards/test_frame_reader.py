@@ -226,7 +226,7 @@ def test_unknown_hubs_and_methods_are_reported_and_ignored() -> None:
 
 
 def test_receipt_needs_a_date() -> None:
-    reason = "is a time, and nothing in the frame gives its day"
+    reason = "is a time, and the frame does not have its day"
     assert reason in refusal(GAVAHI, row("receipt"))
 
 

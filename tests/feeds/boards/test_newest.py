@@ -331,7 +331,7 @@ def test_stored_state_that_is_newer_keeps_older_rows_out() -> None:
     newest = NewestBoards()
     newest.take(frame(futures(future(1, 1.0, ago=10), future(2, 1.0))), LATEST)
     stored = {"1": NOW - timedelta(seconds=5), "2": NOW - timedelta(seconds=5), "3": NOW}
-    newest.know([], stored, LATEST)
+    newest.restore([], stored, LATEST)
     assert prices(newest) == {"2": 1.0}
     changes = newest.take(frame(futures(future(1, 2.0, ago=6), future(3, 2.0, ago=1))), LATEST)
     assert {late.contract_id for late in changes.late} == {"1", "3"}
@@ -341,17 +341,17 @@ def test_stored_state_that_is_newer_keeps_older_rows_out() -> None:
 def test_stored_timestamp_in_the_future_blocks_no_row() -> None:
     newest = NewestBoards()
     newest.take(frame(futures(future(1, 2.0))), LATEST)
-    newest.know([], {"1": NOW + timedelta(hours=1)}, LATEST)
+    newest.restore([], {"1": NOW + timedelta(hours=1)}, LATEST)
     assert prices(newest) == {"1": 2.0}  # it is still ours to publish
     newest = NewestBoards()
-    newest.know([], {"1": NOW + timedelta(hours=1)}, LATEST)
+    newest.restore([], {"1": NOW + timedelta(hours=1)}, LATEST)
     assert prices(newest.take(frame(futures(future(1, 1.0))), LATEST)) == {"1": 1.0}
 
 
 def test_contract_on_a_board_is_not_replaced_by_the_registered_one() -> None:
     newest = NewestBoards()
     newest.take(frame(futures(future(1))))
-    newest.know([contract("1"), contract("7")])
+    newest.restore([contract("1"), contract("7")])
     assert newest.contracts()["1"].contract_name == "X1"
     assert "7" not in newest.contracts()  # no change
     for _ in range(DELISTED_AFTER):

@@ -293,7 +293,7 @@ def test_malformed_timestamp_is_refused(written: object) -> None:
 
 
 def test_time_of_day_needs_a_date() -> None:
-    with pytest.raises(ParseError, match="x: is a time, and nothing in the frame gives its day"):
+    with pytest.raises(ParseError, match="x: is a time, and the frame does not have its day"):
         moment({"x": "13:25:51"}, "x", None)
 
 

@@ -462,5 +462,5 @@ def test_field_that_is_missing_is_not_0(field: str) -> None:
 
 def test_receipt_without_timestamps_needs_a_day() -> None:
     silent = row("receipt", Time="0", ModifyTime=None)
-    with pytest.raises(ParseError, match="Time: is empty, and nothing in the frame gives a day"):
+    with pytest.raises(ParseError, match="Time: is empty, and the frame does not have a day"):
         quote(GAVAHI, silent)

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ime_live.errors import FeedError, SettingsError
-from ime_live.feeds.ime.addresses import Address, place
+from ime_live.feeds.ime.addresses import Address, cursor_query
 from ime_live.feeds.ime.signalr import (
     TransportName,
 )
@@ -35,7 +35,7 @@ class TestAddress:
             address.negotiate(1),
             address.connect(SSE, TOKEN, 0),
             address.start(SSE, TOKEN, 1),
-            address.reconnect(SSE, TOKEN, 0, place(CURSOR, None)),
+            address.reconnect(SSE, TOKEN, 0, cursor_query(CURSOR, None)),
             address.poll(LP, TOKEN, 0),
             address.abort(LP, TOKEN),
         ]
@@ -54,7 +54,7 @@ class TestAddress:
         assert query(address.negotiate(1700000000000))["_"] == "1700000000000"
         connect = query(address.connect(WS, TOKEN, 10))
         assert (connect["transport"], connect["tid"]) == ("webSockets", "10")
-        again = query(address.reconnect(WS, TOKEN, 3, place(CURSOR, "g+1")))
+        again = query(address.reconnect(WS, TOKEN, 3, cursor_query(CURSOR, "g+1")))
         assert (again["messageId"], again["groupsToken"]) == (CURSOR, "g+1")
         assert "messageId" not in query(address.reconnect(LP, TOKEN, 3))
         assert "messageId" not in query(address.poll(LP, TOKEN, 3))
@@ -93,7 +93,7 @@ class TestAddress:
     @given(cursor=st.text(), groups=st.none() | st.text(min_size=1))
     @example(cursor="\ud800", groups=None)
     def test_any_cursor_can_be_sent_back(self, cursor: str, groups: str | None) -> None:
-        sent = parse_qs(place(cursor, groups), keep_blank_values=True, strict_parsing=True)
+        sent = parse_qs(cursor_query(cursor, groups), keep_blank_values=True, strict_parsing=True)
         if cursor.isprintable():
             assert sent["messageId"] == [cursor]
         assert ("groupsToken" in sent) is (groups is not None)

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from ime_live.errors import SettingsError
 from ime_live.feeds.ime.polling import LARGEST, PATHS, BoardPoller
-from ime_live.feeds.ime.signalr import MOST_SECONDS
+from ime_live.feeds.ime.signalr import MAX_SECONDS
 from ime_live.settings import SignalRHubSettings
 from tests.feeds.ime.proxy import Proxy
 from tests.support.board_frames import read_frame
@@ -319,7 +319,7 @@ async def test_status_429_pauses_all_polling(boards: Boards) -> None:
 async def test_retry_after_of_a_board_is_limited(boards: Boards) -> None:
     boards.answers[CDC] = busy("Thu, 26 Nov 2099 15:22:08 GMT")
     async with Polling(boards, {"updateCDCMarketsInfo"}) as polling:
-        polling.now += MOST_SECONDS
+        polling.now += MAX_SECONDS
         await polling.again()
         assert len(boards.asked(CDC)) == 2
 

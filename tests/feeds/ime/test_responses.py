@@ -7,7 +7,7 @@ import pytest
 
 from ime_live.feeds.ime.responses import retry_after
 from ime_live.feeds.ime.signalr import (
-    MOST_SECONDS,
+    MAX_SECONDS,
 )
 
 
@@ -18,13 +18,13 @@ class TestRetryAfter:
             ("5", 5.0),
             (" 0 ", 0.0),
             ("1.5", 1.5),
-            ("86400", MOST_SECONDS),
-            ("9" * 400, MOST_SECONDS),
+            ("86400", MAX_SECONDS),
+            ("9" * 400, MAX_SECONDS),
             ("Thu, 26 Nov 2026 15:22:28 GMT", 10.0),
             ("Thursday, 26-Nov-26 15:22:28 GMT", 10.0),
             ("Thu Nov 26 15:22:28 2026", 10.0),
             ("Thu, 26 Nov 2026 15:22:08 GMT", 0.0),
-            ("Thu, 26 Nov 2099 15:22:08 GMT", MOST_SECONDS),
+            ("Thu, 26 Nov 2099 15:22:08 GMT", MAX_SECONDS),
             ("soon", None),
             ("-5", None),
             ("5 s", None),

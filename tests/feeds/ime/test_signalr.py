@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ime_live.errors import FeedError, SettingsError
 from ime_live.feeds.ime.signalr import (
-    MOST_SECONDS,
+    MAX_SECONDS,
     Envelope,
     Negotiation,
     TransportName,
@@ -99,7 +99,7 @@ class TestNegotiation:
         said = read_negotiation(
             negotiated(DisconnectTimeout=1e12, LongPollDelay=-1, TransportConnectTimeout=0), JSON
         )
-        assert said.disconnect_timeout == MOST_SECONDS
+        assert said.disconnect_timeout == MAX_SECONDS
         assert said.long_poll_delay == 0
         assert said.transport_connect_timeout == 5.0
 
@@ -184,7 +184,7 @@ class TestEnvelope:
         assert read_envelope(frame.encode()) == envelope
 
     def test_delay_of_a_frame_is_limited(self) -> None:
-        assert read_envelope(b'{"L":1e15}').delay == MOST_SECONDS
+        assert read_envelope(b'{"L":1e15}').delay == MAX_SECONDS
         assert read_envelope(b'{"L":-5}').delay == 0
 
     @pytest.mark.parametrize(
@@ -241,4 +241,4 @@ def test_any_text_is_a_frame_or_a_feed_error(answer: bytes, kind: str) -> None:
             if said is not None:
                 values += msgspec.structs.astuple(said)
     assert all(text.isprintable() and len(text) < 300 for text in texts)
-    assert all(0 <= value <= MOST_SECONDS for value in values if isinstance(value, float))
+    assert all(0 <= value <= MAX_SECONDS for value in values if isinstance(value, float))

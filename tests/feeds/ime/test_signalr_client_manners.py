@@ -33,7 +33,7 @@ async def test_client_sends_its_user_agent(hub: Hub) -> None:
 async def test_client_reports_the_date_of_the_negotiation(hub: Hub) -> None:
     hub.ahead = 10_800.0
     heard: list[tuple[float, float, float]] = []
-    client = SignalRClient(settings(hub), hear_date=lambda *each: heard.append(each))
+    client = SignalRClient(settings(hub), on_date=lambda *each: heard.append(each))
     async with aclosing(client.frames()) as frames:
         reading = asyncio.ensure_future(anext(frames))
         await hub.connected("webSockets")

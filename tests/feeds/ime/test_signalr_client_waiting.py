@@ -8,7 +8,7 @@ import json
 import pytest
 
 from ime_live.feeds.ime.connection import IDLE_POLLS
-from ime_live.feeds.ime.signalr import MOST_SECONDS
+from ime_live.feeds.ime.signalr import MAX_SECONDS
 from ime_live.feeds.ime.signalr_client import SignalRClient
 from tests.feeds.ime.reading import Reading, Waiting, settings
 from tests.support.boards import future
@@ -33,7 +33,7 @@ async def test_retry_after_of_the_hub_is_limited(hub: Hub, said: str) -> None:
     hub.refuse("negotiate", Refusal.BUSY)
     hub.ask_to_wait(said)
     async with Waiting(hub, limit=1) as waiting:
-        assert waiting.waits == [MOST_SECONDS]
+        assert waiting.waits == [MAX_SECONDS]
 
 
 async def test_busy_server_is_asked_once_a_try_also_when_it_names_no_time(hub: Hub) -> None:

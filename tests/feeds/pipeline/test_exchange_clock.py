@@ -41,7 +41,7 @@ class Clocks(Clock):
         self.passed += took / 2
         date = int(TRUE + self.passed)
         self.passed += took / 2
-        clock.hear_date(date, sent, self.time())
+        clock.note_date(date, sent, self.time())
 
 
 def board(ahead: float = 0.0) -> datetime:
@@ -116,7 +116,7 @@ def test_slow_answer_proves_nothing() -> None:
 def test_clock_board_that_is_ahead_shows_a_machine_that_is_behind() -> None:
     clocks = Clocks(-3 * HOUR)
     clock = clocks.clock()
-    clock.hear_board(board())
+    clock.note_board(board())
     assert clock.error == "this machine's clock is 3 h behind the exchange's (clock board)"
     assert clocks.off(clock) == 0.0
 
@@ -125,8 +125,8 @@ def test_clock_board_that_runs_behind_shows_a_machine_that_is_ahead() -> None:
     clocks = Clocks(3 * HOUR)
     clock = clocks.clock()
     for _ in range(2):
-        clock.hear_board(board(clocks.passed))
-        clock.hear_board(board(clocks.passed))  # it may come twice
+        clock.note_board(board(clocks.passed))
+        clock.note_board(board(clocks.passed))  # it may come twice
         clocks.passed += 10
     assert clock.error == "this machine's clock is 3 h ahead of the exchange's (clock board)"
     assert clocks.off(clock) == 0.0
@@ -150,7 +150,7 @@ def test_inconclusive_clock_board_changes_nothing(told: FrameChanges) -> None:
     clocks = Clocks()
     clock = clocks.clock()
     for n in range(5):
-        clock.hear_board(board(told(n)))
+        clock.note_board(board(told(n)))
         clocks.passed += 1
         assert clock.error is None
         assert clocks.off(clock) == 0.0
@@ -161,11 +161,11 @@ def test_late_clock_board_does_not_override_a_date_header() -> None:
     clock = clocks.clock()
     clocks.answer(clock)
     for _ in range(5):
-        clock.hear_board(board(clocks.passed - HOUR))
+        clock.note_board(board(clocks.passed - HOUR))
         clocks.passed += 1
         error = clock.error
         assert error is None
-    clock.hear_board(board(clocks.passed + HOUR))
+    clock.note_board(board(clocks.passed + HOUR))
     assert clock.error == "this machine's clock is 60 min behind the exchange's (clock board)"
     assert clocks.off(clock) == 0.0
 
@@ -173,7 +173,7 @@ def test_late_clock_board_does_not_override_a_date_header() -> None:
 def test_clock_board_of_another_day_after_a_night_shows_nothing() -> None:
     clocks = Clocks()
     clock = clocks.clock()
-    clock.hear_board(board(-HOUR))
+    clock.note_board(board(-HOUR))
     clocks.passed += timedelta(hours=14).total_seconds()
-    clock.hear_board(board(clocks.passed))
+    clock.note_board(board(clocks.passed))
     assert clock.error is None

@@ -18,7 +18,7 @@ from ime_live.feeds.boards.field_map import BOARDS
 from ime_live.feeds.boards.rows import DEFAULT_PRICE_LIMITS
 from ime_live.feeds.ime.frame_source import ConnectionState
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
-from ime_live.feeds.pipeline.feed import Feed, Reading
+from ime_live.feeds.pipeline.feed import Feed, ReadOptions
 from ime_live.feeds.pipeline.health import FeedHealth
 from ime_live.feeds.pipeline.hours import TradingHours
 from ime_live.feeds.pipeline.ingest import Ingest
@@ -160,12 +160,12 @@ async def run(
         Ingest(store, store.register),
         store,
         FeedHealth(BOARDS, stale_after=30, hours=TradingHours(settings, ZONE), max_lag=10),
-        Reading(BOARDS, DEFAULT_PRICE_LIMITS, ZONE),
+        ReadOptions(BOARDS, DEFAULT_PRICE_LIMITS, ZONE),
         writer=store,
         clock=clock,
         recorder=recorder,
     )
-    exchange.renew = feed.leadership.attend
+    exchange.renew = feed.leadership.renew
     with capture_logs() as logs:
         running = asyncio.create_task(feed.run())
         await asyncio.wait(
@@ -317,7 +317,7 @@ async def test_late_boards_are_stale_and_logged() -> None:
     ran = await run(exchange, *pushes(exchange, ago=33))
     assert ran.status.state is FeedState.STALE
     assert ran.status.lag == 34.0
-    assert ran.status.error == "boards come 34 s late"
+    assert ran.status.error == "boards are 34 s late"
     [line] = ran.events("boards are late")
     assert line["lag"] == 34.0
 
@@ -480,7 +480,7 @@ async def test_bad_static_field_is_logged_and_its_row_published() -> None:
     made = row("future", ContractID=1, InitialMargin="much", LastUpdate="2026-11-25T13:26:10")
     ran = await run(Exchange(), *times(2, frame(board(FUTURES, made))))
     assert [i for i, _ in ran.store.states] == ["1"]
-    [line] = ran.events("field cannot be read; the row counts without it")
+    [line] = ran.events("field cannot be read; the row is used without it")
     assert (line["board"], line["contract_id"]) == (FUTURES, "1")
     assert line["reason"] == "InitialMargin: is not a number, got 'much'"
     assert ran.status.refused == 0

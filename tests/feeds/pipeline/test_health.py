@@ -28,7 +28,7 @@ class Hours:
         self.open: set[Market] = set(Market)
         self.began = 0
 
-    def session_began(self, market: Market, at: int) -> int | None:
+    def session_start(self, market: Market, at: int) -> int | None:
         del at
         return self.began if market in self.open else None
 
@@ -73,14 +73,14 @@ def test_silence_in_a_session_is_stale(health: FeedHealth) -> None:
     assert state(health, 0) is FeedState.LIVE  # it has been connected just now
     assert state(health, 30) is FeedState.LIVE
     assert state(health, 31) is FeedState.STALE
-    health.board(FUTURES, 8, START + 40 * SECOND)
+    health.note_board(FUTURES, 8, START + 40 * SECOND)
     assert state(health, 70) is FeedState.LIVE
     assert state(health, 71) is FeedState.STALE
 
 
 def test_each_market_has_its_own_state(health: FeedHealth, hours: Hours) -> None:
     health.status(START)
-    health.board(FUTURES, 8, START + 40 * SECOND)
+    health.note_board(FUTURES, 8, START + 40 * SECOND)
     status = health.status(START + 50 * SECOND)
     assert set(status.markets) == {Market.FUTURES, Market.OPTION}
     assert status.markets[Market.FUTURES].state is FeedState.LIVE
@@ -95,7 +95,7 @@ def test_each_market_has_its_own_state(health: FeedHealth, hours: Hours) -> None
 
 def test_feed_outside_the_session_is_closed(health: FeedHealth, hours: Hours) -> None:
     hours.open.clear()
-    health.board(FUTURES, 8, START)
+    health.note_board(FUTURES, 8, START)
     assert state(health, 100) is FeedState.CLOSED
 
 
@@ -136,7 +136,7 @@ def test_silence_counts_from_the_connection(health: FeedHealth) -> None:
 def test_funds_and_salaf_are_markets_of_their_own(board: str, market: Market) -> None:
     health = FeedHealth({board}, stale_after=30, hours=Hours())
     health.note_connection(ConnectionState("webSockets", since=START / SECOND))
-    health.board(board, 5, START + 40 * SECOND)
+    health.note_board(board, 5, START + 40 * SECOND)
     assert state(health, 70) is FeedState.LIVE
     assert state(health, 71) is FeedState.STALE
     assert set(health.status(START).markets) == {market}
@@ -158,9 +158,9 @@ def test_since_is_when_the_state_was_entered(health: FeedHealth) -> None:
 def test_status_of_a_market_has_state_and_since() -> None:
     health = FeedHealth(BOARDS, stale_after=30, hours=Hours())
     health.note_connection(ConnectionState("polling", since=0.0, error="the SignalR hub refuses"))
-    health.board("updateCDCMarketsInfo", 2, START)
-    health.board("updateGavahiMarketsInfo", 67, START + SECOND)
-    health.board("updateGavahiMarketsInfo", 66, START + 2 * SECOND)
+    health.note_board("updateCDCMarketsInfo", 2, START)
+    health.note_board("updateGavahiMarketsInfo", 67, START + SECOND)
+    health.note_board("updateGavahiMarketsInfo", 66, START + 2 * SECOND)
     status = health.status(START + 3 * SECOND)
     certificates = status.markets[Market.DEPOSIT_CERTIFICATE]
     assert (certificates.contracts, certificates.last_board) == (68, START + 2 * SECOND)
@@ -173,7 +173,7 @@ def test_status_of_a_market_has_state_and_since() -> None:
 
 def test_boards_of_other_markets_count_for_the_whole_only(health: FeedHealth) -> None:
     health.status(START)
-    health.board("updateSandoqMarketsInfo", 5, START + 60 * SECOND)
+    health.note_board("updateSandoqMarketsInfo", 5, START + 60 * SECOND)
     status = health.status(START + 61 * SECOND)
     assert status.last_board == START + 60 * SECOND
     assert status.state is FeedState.STALE
@@ -193,7 +193,7 @@ def come(health: FeedHealth, pushed: float, at: float, board: str = FUTURES) -> 
     """A board comes some seconds after the start; the lag that is said then."""
     now = START + round(at * SECOND)
     health.note_timestamp(board, START + round(pushed * SECOND), now)
-    health.board(board, 8, now)
+    health.note_board(board, 8, now)
     return health.status(now).lag
 
 

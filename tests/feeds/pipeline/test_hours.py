@@ -171,10 +171,10 @@ class TestSessions:
 
     def test_session_began_is_the_start_of_the_present_session(self) -> None:
         mine = hours("wed 10:00-12:00 12:00-14:00 15:00-24:00, thu 00:00-02:00")
-        assert mine.session_began(FUTURES, at("2026-11-25T10:00")) == at("2026-11-25T10:00")
-        assert mine.session_began(FUTURES, at("2026-11-25T13:00")) == at("2026-11-25T10:00")
-        assert mine.session_began(FUTURES, at("2026-11-25T14:00")) is None
-        assert mine.session_began(FUTURES, at("2026-11-26T01:59")) == at("2026-11-25T15:00")
+        assert mine.session_start(FUTURES, at("2026-11-25T10:00")) == at("2026-11-25T10:00")
+        assert mine.session_start(FUTURES, at("2026-11-25T13:00")) == at("2026-11-25T10:00")
+        assert mine.session_start(FUTURES, at("2026-11-25T14:00")) is None
+        assert mine.session_start(FUTURES, at("2026-11-26T01:59")) == at("2026-11-25T15:00")
         assert mine.next_change(FUTURES, at("2026-11-25T15:00")) == at("2026-11-26T02:00")
 
     def test_next_change_after_long_holidays_is_found(self) -> None:
@@ -195,7 +195,7 @@ class TestSessions:
         assert mine.in_session(FUTURES, change) is not before
         assert mine.in_session(FUTURES, change - 1) is before
         assert mine.in_session(FUTURES, (moment + change) // 2) is before
-        began = mine.session_began(FUTURES, moment)
+        began = mine.session_start(FUTURES, moment)
         assert (began is not None) is before
         if began is not None:
             assert began <= moment

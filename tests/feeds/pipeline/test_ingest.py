@@ -144,7 +144,7 @@ async def test_contract_that_vanishes_is_marked_and_its_return_too(
 
 
 async def test_contract_known_from_before_can_vanish_too(ingest: Ingest, passed: Passed) -> None:
-    ingest.know(
+    ingest.restore(
         [
             Contract(contract_id="7", contract_name="Old", market=Market.FUTURES, board=BOARD),
             Contract(contract_id="8", contract_name="Other", board="updateCDCMarketsInfo"),
@@ -272,7 +272,7 @@ async def test_forget_publishes_the_newest_board_of_each_kind_once(
     passed.states.clear()
     passed.contracts.clear()
     ingest.forget()
-    await ingest.pass_on()
+    await ingest.publish_changes()
     assert prices(passed) == [("1", 2), ("2", 699_200)]
     assert [c.contract_id for c in passed.contracts] == ["1", "2"]
 
@@ -283,8 +283,8 @@ async def test_noted_frames_are_published_later_with_the_newest_states_only(
     for price in (1.0, 2.0):
         ingest.note(read_frame(frame(row(1, LastTradedPrice=price))))
     assert not passed.states
-    await ingest.pass_on()
-    await ingest.pass_on()
+    await ingest.publish_changes()
+    await ingest.publish_changes()
     assert prices(passed) == [("1", 2)]
 
 
@@ -334,7 +334,7 @@ async def test_outage_while_confirming_publishes_everything_again(
         await ingest.confirm(1)
     passed.away = False
     passed.states.clear()
-    await ingest.pass_on()
+    await ingest.publish_changes()
     assert [i for i, _ in passed.states] == ["1", "2"]
 
 

@@ -62,7 +62,7 @@ class One:
         )
 
     async def lead(self) -> None:
-        await self.leadership.attend()
+        await self.leadership.renew()
         assert self.leadership.leads
         await self.leader.write()
 
@@ -163,7 +163,7 @@ async def test_refused_leader_stands_by_while_another_one_leads(
     await redis.delete("ime:feed")
     await other.lead()
     await one.come(1.0)
-    await one.leadership.attend()
+    await one.leadership.renew()
     assert not one.leadership.leads
     await other.lead()
     assert other.leadership.leads
@@ -186,7 +186,7 @@ async def test_refused_status_ends_the_leadership(one: One, redis: Redis) -> Non
     await one.lead()
     newer = FeedStatus(FeedState.LIVE, since=1, token=one.leadership.token + 60_000_000)
     await redis.set("ime:status", newer.to_json())
-    await one.leadership.attend()
+    await one.leadership.renew()
     assert not one.leadership.leads
     await one.lead()
     assert one.leadership.token > newer.token
@@ -345,10 +345,10 @@ async def test_claim_that_failed_is_made_again_before_anything_is_written(
 
 async def test_standby_writes_nothing(one: One, other: One, redis: Redis) -> None:
     await one.lead()
-    await other.leadership.attend()
+    await other.leadership.renew()
     other.note(1.0)
     running = asyncio.create_task(other.leader.run())
-    other.leader.noted()
+    other.leader.wake()
     await asyncio.sleep(0)
     keys = set(await redis.keys())
     running.cancel()
@@ -357,10 +357,10 @@ async def test_standby_writes_nothing(one: One, other: One, redis: Redis) -> Non
 
 
 async def test_leader_publishes_noted_frames_by_itself(one: One, store: Store) -> None:
-    await one.leadership.attend()
+    await one.leadership.renew()
     running = asyncio.create_task(one.leader.run())
     one.note(1.0)
-    one.leader.noted()
+    one.leader.wake()
     async with asyncio.timeout(10):
         while await prices(store) != {"1": 1}:  # noqa: ASYNC110 - another task's work
             await asyncio.sleep(0.01)

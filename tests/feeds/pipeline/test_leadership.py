@@ -51,9 +51,9 @@ async def test_leader_holds_the_lease_and_writes_the_status(make: Any) -> None: 
     other, _, _ = make("other")
     assert await lease.read() == (None, False)
 
-    await one.attend()
-    await other.attend()
-    await one.attend()
+    await one.renew()
+    await other.renew()
+    await one.renew()
 
     assert (one.leads, other.leads) == (True, False)
     assert led == ["one"]  # once, not with each renewal
@@ -77,7 +77,7 @@ async def test_standby_takes_over_when_the_leader_stops(make: Any) -> None:  # n
     assert (status.state, there) == (FeedState.DOWN, False)
     assert not one.leads
 
-    await other.attend()  # at once: the lease was given up
+    await other.renew()  # at once: the lease was given up
     assert other.leads
     assert led == ["other"]
 
@@ -88,14 +88,14 @@ async def test_standby_takes_over_when_the_lease_expires(
 ) -> None:
     one, _, _ = make("one")
     other, _, _ = make("other")
-    await one.attend()
+    await one.renew()
 
     left = await redis.pttl("ime:feed")
     assert 0 < left <= LEASE * 1000
     await redis.pexpire("ime:feed", 1)  # as if the time had passed
     async with asyncio.timeout(5):
         while not other.leads:
-            await other.attend()
+            await other.renew()
 
 
 async def test_leader_that_cannot_renew_does_not_lead(
@@ -104,9 +104,9 @@ async def test_leader_that_cannot_renew_does_not_lead(
     async with Lease(StoreSettings(redis_url=own_valkey.url), "one") as lease:
         led: list[str] = []
         one = Leadership(lease, lambda: STATUS, on_lead=lambda: led.append("one"), clock=clock)
-        await one.attend()
+        await one.renew()
         own_valkey.stop()
-        await one.attend()
+        await one.renew()
         still = one.leads
         assert still  # for as long as nobody else can
         clock.now += LEASE
@@ -114,7 +114,7 @@ async def test_leader_that_cannot_renew_does_not_lead(
         assert no_more
 
         own_valkey.start()
-        await one.attend()
+        await one.renew()
         assert one.leads
         assert led == ["one", "one"]  # the store was emptied: all is to be passed on again
 
@@ -122,7 +122,7 @@ async def test_leader_that_cannot_renew_does_not_lead(
 async def test_standby_does_not_release_the_lease(make: Any) -> None:  # noqa: ANN401
     one, lease, _ = make("one")
     _, other_lease, _ = make("other")
-    await one.attend()
+    await one.renew()
     await other_lease.release()
 
     assert (await lease.read())[1]
@@ -173,7 +173,7 @@ async def test_keys_of_another_type_are_written_over(
     one, lease, led = make("one")
     for key in ("ime:feed", "ime:status"):
         await getattr(redis, kind)(key, "somebody's")
-    await one.attend()
+    await one.renew()
     assert (one.leads, led) == (True, ["one"])
     status, there = await lease.read()
     assert there
@@ -182,7 +182,7 @@ async def test_keys_of_another_type_are_written_over(
     for key in ("ime:feed", "ime:status"):  # while it leads
         await redis.delete(key)
         await getattr(redis, kind)(key, "somebody's")
-    await one.attend()
+    await one.renew()
     assert one.leads
     status, _ = await lease.read()
     assert status is not None

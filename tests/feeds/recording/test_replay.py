@@ -221,7 +221,7 @@ async def test_receipts_take_the_day_of_the_frames_before_them(tmp_path: Path) -
     (report,) = store.reports
     assert report == (
         f"{file}:1: 1 refused, the first: updateGavahiMarketsInfo[0], contract "
-        "98765432109876543: ModifyTime: is a time, and nothing in the frame gives its day"
+        "98765432109876543: ModifyTime: is a time, and the frame does not have its day"
     )
     told = Store()
     assert (await told.replay(file, day=date(2023, 7, 31))).refused == 0
@@ -285,7 +285,7 @@ async def test_replay_reads_compressed_recordings(tmp_path: Path) -> None:
 async def test_missing_file_is_reported_before_anything_is_sent(tmp_path: Path) -> None:
     good = recording(tmp_path / "good.ndjson", futures(future()))
     store = Store()
-    with pytest.raises(FeedError, match=r"no such recording: .*missing\.ndjson"):
+    with pytest.raises(FeedError, match=r"a recording must be a file, got .*missing\.ndjson"):
         await store.replay(good, tmp_path / "missing.ndjson")
     assert store.log == []
 
@@ -326,7 +326,7 @@ async def test_recorded_times_set_the_pace_and_the_day(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("loop", [False, True])
 async def test_replay_of_an_empty_recording_is_an_error(tmp_path: Path, loop: bool) -> None:
-    with pytest.raises(FeedError, match=r"no frame in .*empty"):
+    with pytest.raises(FeedError, match=r"must have a frame, got none in .*empty"):
         await Store().replay(recording(tmp_path / "empty"), loop=loop)
 
 

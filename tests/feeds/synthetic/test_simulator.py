@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ime_live.contracts import Market, days_left
 from ime_live.feeds.synthetic import simulator
-from ime_live.feeds.synthetic.instrument import LEAST_DAYS
+from ime_live.feeds.synthetic.instrument import MIN_DAYS
 from ime_live.feeds.synthetic.instruments import INSTRUMENTS
 from ime_live.feeds.synthetic.simulator import SyntheticMarket
 from ime_live.market import Payload
@@ -306,7 +306,7 @@ def test_contracts_of_the_synthetic_market_never_expire(start: datetime) -> None
     today = start.astimezone(TEHRAN).date()
     for contract in market.contracts:
         left = days_left(contract.expiration_date, today)
-        assert left is None or left >= LEAST_DAYS
+        assert left is None or left >= MIN_DAYS
         assert (left is None) == (
             contract.market not in {Market.FUTURES, Market.OPTION}
             or contract.contract_id in EXAMPLES
@@ -323,7 +323,7 @@ def test_contract_that_would_expire_is_put_off_on_a_new_day() -> None:
     for now in days:
         market.step(now)
         lefts = [days_left(c.expiration_date, now.date()) for c in market.contracts]
-        assert min(left for left in lefts if left is not None) >= LEAST_DAYS
+        assert min(left for left in lefts if left is not None) >= MIN_DAYS
     assert market.contracts != before
     assert [c.contract_id for c in market.contracts] == [c.contract_id for c in before]
 
@@ -347,9 +347,9 @@ def test_clock_set_back_does_not_stop_the_feed() -> None:
 
 def test_time_without_offset_is_refused() -> None:
     naive = datetime(2026, 5, 23, 12)  # noqa: DTZ001 - this is what is refused
-    with pytest.raises(ValueError, match="no offset"):
+    with pytest.raises(ValueError, match="must have an offset"):
         SyntheticMarket(1, naive)
-    with pytest.raises(ValueError, match="no offset"):
+    with pytest.raises(ValueError, match="must have an offset"):
         SyntheticMarket(1, NOON).step(naive)
 
 

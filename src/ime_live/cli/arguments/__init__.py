@@ -1,1 +1,1 @@
-"""Arguments: the options and the selection of contracts that commands share."""
+"""Arguments that commands share: settings, environment files, and the choice of contracts."""

@@ -1,7 +1,7 @@
-"""Environment files: settings and secrets as lines ``NAME=value``.
+"""Environment files: read settings and secrets from lines ``NAME=value``.
 
 The format is that of Docker's ``--env-file`` and systemd's ``EnvironmentFile``, with quotes,
-comments and ``export`` as shells have them. A value is taken as it is: ``$`` has no meaning.
+comments and ``export`` as in shells. ``$`` in a value has no special meaning.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from ime_live.errors import SettingsError
+from ime_live.errors import SettingsError, system_reason
 
 OPTION: Final = "--env-file"
 VARIABLE: Final = "IME_LIVE_ENV_FILE"
@@ -24,10 +24,10 @@ def variables_of(path: Path) -> dict[str, str]:
     """Read an environment file.
 
     Returns:
-        The variables in the order of the file; of a name that is there twice, the last value.
+        The variables in the order of the file; the last value if a name occurs twice.
 
     Raises:
-        SettingsError: the file cannot be read, or a line is no ``NAME=value``. The text has the
+        SettingsError: the file cannot be read, or a line is not ``NAME=value``. The text has the
             number of the line but not the line, which may hold a secret.
     """
     from dotenv.parser import parse_stream
@@ -36,12 +36,10 @@ def variables_of(path: Path) -> dict[str, str]:
         with path.open(encoding="utf-8") as file:
             lines = list(parse_stream(file))
     except OSError as error:
-        raise SettingsError(
-            f"{OPTION} {path} cannot be read: {(error.strerror or str(error)).lower()}"
-        ) from error
+        raise SettingsError(f"{OPTION} {path} cannot be read: {system_reason(error)}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{OPTION} {path} must be UTF-8, got other bytes") from error
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for line in lines:
         if line.error or (line.key is not None and line.value is None):
             raise SettingsError(
@@ -49,8 +47,8 @@ def variables_of(path: Path) -> dict[str, str]:
                 "else"
             )
         if line.key is not None:
-            found[line.key] = line.value or ""
-    return found
+            variables[line.key] = line.value or ""
+    return variables
 
 
 def read(path: Path) -> None:
@@ -73,26 +71,26 @@ def read_again(path: Path | None) -> None:
     """
     if path is None:
         return
-    found = variables_of(path)
+    variables = variables_of(path)
     for name in _paths:
         os.environ.pop(name, None)
     _paths.clear()
-    _set(path, found)
+    _set(path, variables)
 
 
-def _set(path: Path, found: Mapping[str, str]) -> None:
-    for name, value in found.items():
+def _set(path: Path, variables: Mapping[str, str]) -> None:
+    for name, value in variables.items():
         if not os.environ.get(name):
             os.environ[name] = value
             _paths[name] = path
 
 
 def rename(former: str, present: str) -> None:
-    """Note that a variable has another name now."""
+    """Note that a variable has been renamed."""
     if former in _paths:
         _paths[present] = _paths.pop(former)
 
 
 def path_of(variable: str) -> Path | None:
-    """Return the file from which a variable of the environment comes; None if from none."""
+    """Return the file that has set a variable; None if it was set otherwise."""
     return _paths.get(variable)

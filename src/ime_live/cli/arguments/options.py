@@ -1,7 +1,7 @@
 """Options: flags and environment variables of a command, from the table in `ime_live.settings`.
 
-The command's function receives the filled-in object as ``settings``. Other arguments (files, ids)
-it declares itself, as Typer reads them.
+The command's function receives the settings object as ``settings``. It declares its other arguments
+(files, ids) itself, as Typer reads them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final, get_type_hints
 import typer
 
 from ime_live.cli.arguments import env_file
-from ime_live.cli.running import tell
+from ime_live.cli.running import write_stderr
 from ime_live.errors import SettingsError
 from ime_live.settings import (
     ENVIRONMENT_PREFIX,
@@ -32,14 +32,16 @@ from ime_live.settings import (
 )
 
 OPTIONS: Final = {
-    each.name: each
-    for each in (*options(DemoSettings), *options(DoctorSettings), *options(UpSettings))
+    option.name: option
+    for option in (*options(DemoSettings), *options(DoctorSettings), *options(UpSettings))
 }
 """All settings by name."""
 
 # Former names → present ones. Help and documents do not show the former names.
 _RENAMED: Final = {
-    each.metadata["former"]: each.name for each in OPTIONS.values() if each.metadata["former"]
+    option.metadata["former"]: option.name
+    for option in OPTIONS.values()
+    if option.metadata["former"]
 }
 
 # Of variables: those of all commands, of the client library, and of the extension in C.
@@ -62,8 +64,8 @@ def with_settings(
 
     Args:
         settings: a class of the table.
-        only: the names of those options that the command uses, if not all of them, and what
-            each means for it; the others keep their defaults.
+        only: names of the options that the command uses, each with its help (empty for the usual
+            one); the others keep their defaults. None uses all of them.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -88,11 +90,11 @@ def with_settings(
         def command(**values: Any) -> None:  # noqa: ANN401 - as Typer calls it
             context = values.pop(_CONTEXT.name)
             file = values.pop(_ENV_FILE.name)  # `_read_env_file` has read it
-            given = {option.name: values.pop(option.name) for option in used}
+            setting_values = {option.name: values.pop(option.name) for option in used}
 
             def fill() -> Any:  # noqa: ANN401 - of the class `settings`
                 try:
-                    filled = settings(**given)
+                    filled = settings(**setting_values)
                 except SettingsError:
                     warn_of_unknown_variables(None)  # the missing name may be misspelt
                     raise
@@ -102,7 +104,7 @@ def with_settings(
             def reread() -> Any:  # noqa: ANN401 - of the class `settings`
                 env_file.read_again(file)
                 rename_variables()
-                given.update(_values_without_flag(context, given.keys(), hints))
+                setting_values.update(_values_without_flag(context, setting_values.keys(), hints))
                 return fill()
 
             if "reread" in arguments:
@@ -129,7 +131,7 @@ def _values_without_flag(
     Raises:
         SettingsError: a variable has no value of the option's type; the text names the option.
     """
-    found: dict[str, Any] = {}
+    setting_values: dict[str, Any] = {}
     for parameter in context.command.params:
         name = parameter.name
         if name in names and context.get_parameter_source(name).name != "COMMANDLINE":
@@ -138,10 +140,10 @@ def _values_without_flag(
                 value = parameter.process_value(context, value)
             except typer.BadParameter as error:
                 raise SettingsError(error.format_message()) from None
-            # Typer would make words of a set into its enum when it calls the command.
+            # Typer converts the values of an enum only when it calls the command.
             is_word = isinstance(hints[name], type) and issubclass(hints[name], StrEnum)
-            found[name] = hints[name](value) if is_word else value
-    return found
+            setting_values[name] = hints[name](value) if is_word else value
+    return setting_values
 
 
 def present_name(name: str) -> str:
@@ -163,13 +165,13 @@ def warn_of_unknown_variables(settings: object) -> None:
     """Warn about environment variables that look like settings but are not.
 
     Args:
-        settings: of the command; if it has a log, the warning is a log line.
+        settings: settings of the command; with `LogSettings`, the warning is a log line.
     """
-    for given in sorted(os.environ):
-        name = given.removeprefix(ENVIRONMENT_PREFIX)
-        if name == given or name in _KNOWN:
+    for name in sorted(os.environ):
+        suffix = name.removeprefix(ENVIRONMENT_PREFIX)
+        if suffix == name or suffix in _KNOWN:
             continue
-        near = difflib.get_close_matches(name.upper(), _KNOWN, n=1, cutoff=0.75)
+        near = difflib.get_close_matches(suffix.upper(), _KNOWN, n=1, cutoff=0.75)
         if isinstance(settings, LogSettings):
             import structlog
 
@@ -177,11 +179,11 @@ def warn_of_unknown_variables(settings: object) -> None:
 
             if not structlog.is_configured():
                 configure_logging(settings)
-            meant = {"meant": ENVIRONMENT_PREFIX + near[0]} if near else {}
-            structlog.get_logger().warning("no such setting", variable=given, **meant)
+            suggestion = {"meant": ENVIRONMENT_PREFIX + near[0]} if near else {}
+            structlog.get_logger().warning("no such setting", variable=name, **suggestion)
         else:
             hint = f"; did you mean {ENVIRONMENT_PREFIX}{near[0]}?" if near else ""
-            tell(f"ime-live: {given} is not a setting and has no effect{hint}")
+            write_stderr(f"ime-live: {name} is not a setting and has no effect{hint}")
 
 
 def _read_env_file(path: Path | None) -> Path | None:
@@ -206,8 +208,8 @@ _ENV_FILE: Final = inspect.Parameter(
         metavar="FILE",
         is_eager=True,
         callback=_read_env_file,
-        help="File with variables of the environment, as NAME=value; those that are set "
-        "already keep their value.",
+        help="File with environment variables, one NAME=value per line; variables that are "
+        "already set keep their value.",
     ),
     annotation=Path | None,
 )

@@ -1,4 +1,4 @@
-"""Selecting: the options by which a command chooses a service and contracts, once for all."""
+"""Selecting: the arguments with which a command chooses a service and its contracts."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def _complete_name(incomplete: str) -> list[str]:
     """Return the contract names with this prefix, from the service in ``IME_LIVE_URL``."""
     from ime_live.client.rest.client import Client
 
-    found: list[str] = []
+    names: list[str] = []
     # Completion in a shell cannot show an error.
     with suppress(ImeLiveError), Client(connect_timeout=1, read_timeout=1, tries=1) as client:
         for market in Market:
-            found += (each.contract_name for each in client.search(market, incomplete))
-    return sorted(name for name in found if name.startswith(incomplete))
+            names += (contract.contract_name for contract in client.search(market, incomplete))
+    return sorted(name for name in names if name.startswith(incomplete))
 
 
 Names = Annotated[
@@ -140,15 +140,15 @@ def selection_of(
     Raises:
         SettingsError: nothing is selected.
     """
-    given = list(dict.fromkeys(names or ()))
+    contracts = list(dict.fromkeys(names or ()))
     filters = bool(markets or underlyings)
     if everything and not filters:
-        given = [*(each for each in given if "*" not in each), "*"]
-    if not (given or filters):
+        contracts = [*(contract for contract in contracts if "*" not in contract), "*"]
+    if not (contracts or filters):
         raise SettingsError(NOTHING)
-    ids = [each for each in given if each.strip().isdecimal()]
+    ids = [contract for contract in contracts if contract.strip().isdecimal()]
     return ChosenContracts(
-        contract_names=[each for each in given if each not in ids],
+        contract_names=[contract for contract in contracts if contract not in ids],
         contract_ids=ids,
         markets=list(markets or ()),
         underlying=list(underlyings or ()),

@@ -1,1 +1,1 @@
-"""The way to the service: tokens, proxies, the WebSocket library, and the faults of each."""
+"""Connections to the service: tokens, proxies, the WebSocket library, and their errors."""

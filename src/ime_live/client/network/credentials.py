@@ -10,22 +10,22 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
 
-from ime_live.client.protocol.close_reason import may_pass
+from ime_live.client.protocol.close_reason import is_temporary
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import SettingsError
 
 Token: TypeAlias = str | Callable[[], str | Awaitable[str]] | None
 """A token, or a function, plain or async, that returns one; None for no token."""
 
-_PATIENCE: Final = 5.0  # seconds; clocks and caches of tokens are a second or two behind
-_MOST_TIMES: Final = 20  # for programs with a very short wait between two attempts
+_GRACE: Final = 5.0  # seconds; clocks and caches of tokens are a second or two behind
+_MAX_REFUSALS: Final = 20  # for programs with a very short wait between two attempts
 
 
 class Credentials:
     """The token of a client, fetched on first use and again when it is refused.
 
-    Several calls may share it: the function is called once for all of them. `accepted` and
-    `refused` take the headers that were sent, because there may be another token by then.
+    Several calls may share it: the function is called once for all of them. `note_accepted` and
+    `note_refused` take the headers that were sent, because there may be another token by then.
     """
 
     def __init__(self, token: Token, *, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -43,8 +43,8 @@ class Credentials:
         self._clock = clock
         self._fresh = False
         # When tokens were first refused for a reason that may pass, and how many times since.
-        self._since: float | None = None
-        self._times = 0
+        self._refused_since: float | None = None
+        self._refusals = 0
         self._lock: asyncio.Lock | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -61,15 +61,15 @@ class Credentials:
         if self._token is None and self._source is not None:
             async with self._lock_here():
                 if self._token is None:  # no other call has fetched it meanwhile
-                    self._token = _checked(await _ask(self._source))
+                    self._token = _checked(await _call_source(self._source))
         return self._header()
 
-    def accepted(self, shown: Mapping[str, str] | None = None) -> None:
-        """Note that the token in these headers was accepted; None is the one in use."""
-        if self._is_in_use(shown):
-            self._fresh, self._since, self._times = False, None, 0
+    def note_accepted(self, headers: Mapping[str, str] | None = None) -> None:
+        """Note that the token in these headers was accepted; None means the headers in use."""
+        if self._is_in_use(headers):
+            self._fresh, self._refused_since, self._refusals = False, None, 0
 
-    def refused(self, shown: Mapping[str, str] | None = None, reason: str = "") -> bool:
+    def note_refused(self, headers: Mapping[str, str] | None = None, reason: str = "") -> bool:
         """Note that the token in these headers was refused.
 
         Another attempt makes sense if there is another token by now. It also does, for a few
@@ -78,33 +78,33 @@ class Credentials:
         row, so that a function with a bad token is not called forever.
 
         Args:
-            shown: the headers; None is those in use.
+            headers: the headers that were sent; None means those in use.
             reason: the service's reason.
 
         Returns:
             Whether to try again after a wait.
         """
-        if not self._is_in_use(shown):
+        if not self._is_in_use(headers):
             return self._source is not None
         if self._source is not None:
             # Always, because a later call must not use the refused token.
             self._token = None
-        if may_pass(reason):
+        if is_temporary(reason):
             now = self._clock.monotonic()
-            self._since = now if self._since is None else self._since
-            self._times += 1
-            return now - self._since < _PATIENCE and self._times < _MOST_TIMES
-        worth, self._fresh = not self._fresh, True
-        return worth and self._source is not None
+            self._refused_since = now if self._refused_since is None else self._refused_since
+            self._refusals += 1
+            return now - self._refused_since < _GRACE and self._refusals < _MAX_REFUSALS
+        renew, self._fresh = not self._fresh, True
+        return renew and self._source is not None
 
     def _header(self) -> dict[str, str]:
         if self._token is None:
             return {}
-        whole = self._token.lower().startswith("bearer ")
-        return {"Authorization": self._token if whole else f"Bearer {self._token}"}
+        has_scheme = self._token.lower().startswith("bearer ")
+        return {"Authorization": self._token if has_scheme else f"Bearer {self._token}"}
 
-    def _is_in_use(self, shown: Mapping[str, str] | None) -> bool:
-        return shown is None or shown == self._header()
+    def _is_in_use(self, headers: Mapping[str, str] | None) -> bool:
+        return headers is None or headers == self._header()
 
     def _lock_here(self) -> asyncio.Lock:
         # A lock belongs to one loop, and a program may call asyncio.run() more than once.
@@ -114,12 +114,12 @@ class Credentials:
         return self._lock
 
 
-async def _ask(source: Callable[[], str | Awaitable[str]]) -> object:
-    # In a thread, since it may well fetch the token and wait.
-    made: object
+async def _call_source(source: Callable[[], str | Awaitable[str]]) -> object:
+    # In a thread, because a plain function may block while it fetches the token.
+    token: object
     is_async = inspect.iscoroutinefunction(source)
-    made = source() if is_async else await asyncio.to_thread(lambda: source())
-    return await made if inspect.isawaitable(made) else made
+    token = source() if is_async else await asyncio.to_thread(lambda: source())
+    return await token if inspect.isawaitable(token) else token
 
 
 def _checked(token: object) -> str:

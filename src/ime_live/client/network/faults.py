@@ -20,7 +20,7 @@ def reason_of_os_error(error: OSError, address: str) -> CloseReason:
     if isinstance(error, ssl.SSLCertVerificationError):
         return CloseReason.of_address(
             f"the certificate of {address} must be valid and from a trusted issuer, "
-            f"but: {error.verify_message}; {_trust()}"
+            f"but: {error.verify_message}; {_trust_advice()}"
         )
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
         reason = (error.reason or str(error)).lower().replace("_", " ")
@@ -31,7 +31,7 @@ def reason_of_os_error(error: OSError, address: str) -> CloseReason:
         )
     listens = isinstance(error, TimeoutError | ssl.SSLError | ConnectionError)
     refused = isinstance(error, ConnectionRefusedError)
-    return CloseReason(_words(error), unclear=listens and not refused)
+    return CloseReason(_describe(error), unclear=listens and not refused)
 
 
 def wrong_scheme(address: str, *, secure: bool) -> CloseReason:
@@ -52,14 +52,14 @@ def wrong_scheme(address: str, *, secure: bool) -> CloseReason:
     )
 
 
-def _trust() -> str:
+def _trust_advice() -> str:
     file = os.environ.get("SSL_CERT_FILE")
     if file and not Path(file).is_file():
         return f"SSL_CERT_FILE must name a file of certificates, got {file}"
     return "to trust another issuer, name its certificate in SSL_CERT_FILE or pass ssl="
 
 
-def _words(error: OSError) -> str:
+def _describe(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, ssl.SSLError):

@@ -74,8 +74,8 @@ def check_proxy(proxy: Proxy) -> Proxy:
         return proxy
     if not isinstance(proxy, str):
         raise SettingsError(f"proxy must be a URL, True or None, got {type(proxy).__name__}")
-    if (wrong := _wrong_with(proxy)) is not None:
-        raise SettingsError(f"the proxy's address {wrong}, got {shown_url(proxy)}")
+    if (fault := _fault_of(proxy)) is not None:
+        raise SettingsError(f"the proxy's address {fault}, got {shown_url(proxy)}")
     return proxy
 
 
@@ -98,16 +98,16 @@ def proxy_for(proxy: Proxy, service: Service, spoken: Literal["ws", "http"]) -> 
     name = next((n for n in _VARIABLES[spoken, service.secure] if proxies.get(n)), None)
     if name is None or _is_exempt(service.host, service.port, proxies):
         return None
-    found = proxies[name]
-    if "://" not in found:
-        found = f"http://{found}"
-    if name == "socks" and found.startswith("http://"):  # as some systems' settings have it
-        found = f"socks5h://{found.removeprefix('http://')}"
-    if (wrong := _wrong_with(found)) is not None:
+    url = proxies[name]
+    if "://" not in url:
+        url = f"http://{url}"
+    if name == "socks" and url.startswith("http://"):  # as some systems' settings have it
+        url = f"socks5h://{url.removeprefix('http://')}"
+    if (fault := _fault_of(url)) is not None:
         raise ServiceError(
-            f"the proxy's address in the environment ({name}_proxy) {wrong}, got {shown_url(found)}"
+            f"the proxy's address in the environment ({name}_proxy) {fault}, got {shown_url(url)}"
         )
-    return _with_port(found)
+    return _with_port(url)
 
 
 def read_proxy(url: str) -> ProxyServer:
@@ -126,8 +126,8 @@ def through(proxy: str | None) -> str:
     """Return a phrase that names the proxy, for messages; empty without one."""
     if proxy is None:
         return ""
-    found = read_proxy(proxy)
-    return f" through the proxy {found.host}:{found.port}"
+    server = read_proxy(proxy)
+    return f" through the proxy {server.host}:{server.port}"
 
 
 def _with_port(proxy: str) -> str:
@@ -138,7 +138,7 @@ def _with_port(proxy: str) -> str:
     return f"{proxy.rstrip('/')}:{_SOCKS_PORT}"
 
 
-def _wrong_with(proxy: str) -> str | None:
+def _fault_of(proxy: str) -> str | None:
     try:
         parts = urlsplit(proxy)
         check_host(parts)
@@ -167,9 +167,9 @@ def _is_exempt(host: str, port: int, proxies: Mapping[str, str]) -> bool:
     except ValueError:
         return False
     # The standard library compares texts: it knows neither networks nor addresses in brackets.
-    for each in proxies.get("no", "").split(","):
+    for entry in proxies.get("no", "").split(","):
         try:
-            network = ip_network(each.strip().strip("[]"), strict=False)
+            network = ip_network(entry.strip().strip("[]"), strict=False)
         except ValueError:
             continue
         if address in network:

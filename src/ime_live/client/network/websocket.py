@@ -1,4 +1,4 @@
-"""The WebSocket library: its handshake, its exceptions, and ports that speak another protocol.
+"""Connect with the WebSocket library, and map its exceptions to a `CloseReason`.
 
 A token is sent to the program's address only: redirects are not followed, and the library's log
 lines about headers are dropped. No reason quotes the address of a proxy, which may contain a
@@ -31,9 +31,9 @@ library_log = logging.getLogger("ime_live.client.websockets")
 library_log.setLevel(logging.INFO)
 library_log.addFilter(lambda record: record.levelno > logging.DEBUG)
 
-_OURS: Final = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA})
+_PROTOCOL_ERRORS: Final = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA})
 
-_LOOK: Final = 3.0  # seconds, unless the program allows less for connecting
+_SCHEME_TIMEOUT: Final = 3.0  # seconds, unless the program allows less for connecting
 
 
 class _ProxyConnection(library.HTTPProxyConnection):
@@ -42,11 +42,11 @@ class _ProxyConnection(library.HTTPProxyConnection):
     If a proxy closes without an answer, the library learns it from the end of the data. At the end
     of the connection it reports the end once more, and its reader raises EOFError into the event
     loop, which logs a traceback (websockets 15 to 17). By then the answer, or its lack, is known.
-    And if the program closes the stream meanwhile, the answer is not awaited.
+    If the program closes the stream before, nothing awaits the answer.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the library's
-        """Create it as the library does; an unused answer is not an error."""
+        """Create the connection as the library does; an unused answer is not an error."""
         super().__init__(*arguments, **options)
         self.response.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
 
@@ -68,7 +68,7 @@ class Connect(library.connect):
         return exc
 
 
-async def look_closer(
+async def check_scheme(
     service: Service,
     proxy: Proxy,
     reason: CloseReason,
@@ -103,7 +103,7 @@ async def look_closer(
         async with Connect(
             other.named("ws", "/"),
             proxy=proxy_for(proxy, service, "ws"),
-            open_timeout=min(open_timeout, _LOOK),
+            open_timeout=min(open_timeout, _SCHEME_TIMEOUT),
             close_timeout=0,
             logger=library_log,
             **secure,
@@ -126,13 +126,13 @@ def reason_of_websocket_error(error: Exception, address: str) -> CloseReason:
         address: address of the service, for messages.
     """
     if isinstance(error, ends.ConnectionClosed):
-        return _of_close(error)
+        return _reason_of_close(error)
     if isinstance(error, OSError):
         return reason_of_os_error(error, address)
     if isinstance(error, ends.InvalidStatus):
         response = error.response
         location = next(iter(response.headers.get_all("Location")), None)
-        return _of_status(response.status_code, location, address)
+        return _reason_of_status(response.status_code, location, address)
     if isinstance(error, ends.InvalidProxyStatus):
         status = error.response.status_code
         text = f"the proxy refused with HTTP {status}"
@@ -152,14 +152,14 @@ def reason_of_websocket_error(error: Exception, address: str) -> CloseReason:
     return CloseReason(str(error))
 
 
-def _of_close(error: ends.ConnectionClosed) -> CloseReason:
+def _reason_of_close(error: ends.ConnectionClosed) -> CloseReason:
     if error.rcvd is not None and error.rcvd_then_sent is not False:
         code, reason = error.rcvd.code, error.rcvd.reason
         return CloseReason(f"closed with {code} {reason}".rstrip(), error_of_close(code, reason))
     if error.sent is None:
         return CloseReason("connection lost")
     code, reason = error.sent.code, error.sent.reason
-    if code in _OURS:
+    if code in _PROTOCOL_ERRORS:
         return CloseReason(
             reason, ServiceError(f"the service must keep to RFC 6455, but: {reason}")
         )
@@ -169,7 +169,7 @@ def _of_close(error: ends.ConnectionClosed) -> CloseReason:
     return CloseReason(f"closed with {code} {reason}".rstrip())
 
 
-def _of_status(status: int, location: str | None, address: str) -> CloseReason:
+def _reason_of_status(status: int, location: str | None, address: str) -> CloseReason:
     error = error_of_status(status, address, location)
     reason = f"HTTP {status}" if error is None else str(error)
     return CloseReason(reason, error, early=is_of_address(status), unclear=status == 400)

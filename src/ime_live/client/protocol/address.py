@@ -18,7 +18,7 @@ _SCHEMES: Final = {"ws": False, "http": False, "wss": True, "https": True}
 _PARAMETERS: Final = {"name": "contract_names", "id": "contract_id"}
 
 # Proxies usually accept 8 KiB in a request's first line, which holds more than the contracts.
-_MOST_CHARACTERS: Final = 6000
+_MAX_CHARACTERS: Final = 6000
 
 
 class Service(Struct, frozen=True):
@@ -151,17 +151,17 @@ def kind_of(keys: Sequence[Selector]) -> Literal["name", "id"]:
     return first.by if isinstance(first, ContractFilter) else first[0]
 
 
-def filter_pairs(chosen: ContractFilter, parameter: str) -> list[tuple[str, str]]:
+def filter_pairs(contract_filter: ContractFilter, parameter: str) -> list[tuple[str, str]]:
     """Return the query parameters of a filter.
 
     Args:
-        chosen: the filter.
+        contract_filter: the filter.
         parameter: name of the parameter that takes its patterns.
     """
     return [
-        *(("market", market) for market in chosen.markets),
-        *(("underlying", underlying) for underlying in chosen.underlyings),
-        *((parameter, pattern) for pattern in chosen.patterns),
+        *(("market", market) for market in contract_filter.markets),
+        *(("underlying", underlying) for underlying in contract_filter.underlyings),
+        *((parameter, pattern) for pattern in contract_filter.patterns),
     ]
 
 
@@ -174,7 +174,9 @@ def first_fitting(keys: Sequence[Selector]) -> list[Selector]:
     named = [key for key in keys if not isinstance(key, ContractFilter)]
     fitting: list[Selector] = []
     if filters:
-        fitting.append(next((each for each in filters if each.by == "name"), filters[0]))
+        fitting.append(
+            next((candidate for candidate in filters if candidate.by == "name"), filters[0])
+        )
         by = kind_of(fitting)
     else:
         by = "name" if any(key[0] == "name" for key in named) else "id"
@@ -182,7 +184,7 @@ def first_fitting(keys: Sequence[Selector]) -> list[Selector]:
     for key in named:
         if key[0] == by:
             length += len(_PARAMETERS[by]) + 2 + len(quote(key[1], safe=""))
-            if fitting and length > _MOST_CHARACTERS:
+            if fitting and length > _MAX_CHARACTERS:
                 break
             fitting.append(key)
     return fitting

@@ -1,4 +1,4 @@
-"""Close reasons: what close codes, their texts and HTTP statuses mean for the client."""
+"""Close reasons: map close codes, their texts and HTTP statuses to errors of the client."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def error_of_status(
     Args:
         status: HTTP status of the answer.
         address: address of the service, for messages.
-        location: target of a redirect; None if it is none.
+        location: target of a redirect; None if the answer is not one.
     """
     if status in {401, 403}:
         return AuthenticationError(
@@ -157,7 +157,7 @@ def error_of_proxy(status: int) -> ImeLiveError | None:
     return None
 
 
-def may_pass(reason: str) -> bool:
+def is_temporary(reason: str) -> bool:
     """Return whether a token refused for ``reason``, or a new one, may be accepted soon.
 
     Clocks differ, and a cache of tokens may be behind.

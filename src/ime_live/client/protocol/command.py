@@ -1,4 +1,4 @@
-"""Commands: a change of a stream's contracts as messages, and how often they may be sent."""
+"""Commands: encode a change of a stream's contracts as messages, and limit their rate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMAND_RATE: Final = Rate(8.0)
 """Commands per second; the gateway allows ten on average (``--client-rate``)."""
 
 # Bytes of the contracts in a command; the gateway accepts 4 KiB in all (--max-client-message).
-_MOST_BYTES = 3800
+_MAX_BYTES = 3800
 
 
 class Change:
@@ -25,7 +25,7 @@ class Change:
 
     Attributes:
         action: whether contracts are added or removed.
-        left: contracts without an answer yet.
+        unanswered: contracts without an answer yet.
         faults: parts of the change that were refused.
         done: whether all contracts have an answer.
         failure: why it was given up; None if it was not.
@@ -52,14 +52,14 @@ class Change:
             restoring: whether it is the library's own.
         """
         self.action = action
-        self.left: dict[Selector, None] = dict.fromkeys(keys)
+        self.unanswered: dict[Selector, None] = dict.fromkeys(keys)
         self.faults: list[ControlFault] = []
         self.restoring = restoring
         self.done = False
         self.failure: ImeLiveError | None = None
         self._snapshot = snapshot
         self._settled = settled
-        self._asked: set[Selector] = set()
+        self._requested: set[Selector] = set()
 
     def error(self) -> ImeLiveError | None:
         """Return the error of the change; None if all of it was done."""
@@ -76,8 +76,8 @@ class Change:
         """Note the answer for these contracts."""
         self.faults += faults
         for key in keys:
-            self.left.pop(key, None)
-        if not self.left and not self.done:
+            self.unanswered.pop(key, None)
+        if not self.unanswered and not self.done:
             self.done = True
             self._settled()
 
@@ -94,12 +94,12 @@ class Change:
         """
         batch: list[Selector] = []
         size = 0
-        for key in self.left:
+        for key in self.unanswered:
             if isinstance(key, ContractFilter):
                 yield [key]
                 continue
             cost = len(msgspec.json.encode(key[1])) + 1  # and a comma
-            if batch and size + cost > _MOST_BYTES:
+            if batch and size + cost > _MAX_BYTES:
                 yield batch
                 batch, size = [], 0
             batch.append(key)
@@ -111,9 +111,9 @@ class Change:
         """Return the command for one portion."""
         snapshot = None
         if self.action is Action.SUBSCRIBE:
-            # It may have been done before a break; then later changes must be sent again.
-            snapshot = self._snapshot or not self._asked.isdisjoint(keys)
-            self._asked.update(keys)
+            # A lost connection may have carried it out; then later changes must be sent again.
+            snapshot = self._snapshot or not self._requested.isdisjoint(keys)
+            self._requested.update(keys)
         first = keys[0]
         if isinstance(first, ContractFilter):
             return ControlRequest(

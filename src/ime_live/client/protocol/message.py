@@ -98,8 +98,8 @@ class Message(Generic[DataT]):
     def timestamp(self) -> datetime:
         """Time of the state, in the time zone that `connect` was given as ``zone``.
 
-        Its source is `timestamp_text`: Redis's clock at the publication, with microseconds. Other
-        publishers than `Publisher` may set it by their own clocks.
+        It is parsed from `timestamp_text`. `Publisher` sets it by Redis's clock, in microseconds;
+        other publishers may use their own clocks.
 
         Raises:
             ServiceError: the timestamp cannot be read.
@@ -118,16 +118,16 @@ class Message(Generic[DataT]):
         return self._data
 
     def to_dict(self) -> dict[str, Any]:
-        """Decode the whole message as a dict, with the keys and numbers of the wire.
+        """Decode the whole message as a dict, with the keys and numbers as sent.
 
         Raises:
             PayloadError: a part of it cannot be read.
         """
         try:
-            whole: dict[str, Any] = _decode_any(self.raw)
+            values: dict[str, Any] = _decode_any(self.raw)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise PayloadError(f"a message cannot be read as a whole: {error}") from error
-        return whole
+        return values
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Message):
@@ -144,10 +144,10 @@ class Message(Generic[DataT]):
         return f"<Message {self.key[1]} {self.timestamp_text}>"
 
     def __str__(self) -> str:
-        """Return the timestamp, the contract, and the best bid, best ask and last price if sent."""
-        return f"{self.timestamp_text} {self.key[1]} {self._prices()}".rstrip()
+        """Format the timestamp, the contract, and the best bid, best ask and last price if sent."""
+        return f"{self.timestamp_text} {self.key[1]} {self._format_prices()}".rstrip()
 
-    def _prices(self) -> str:
+    def _format_prices(self) -> str:
         try:
             best, day = self.data.best_limit, self.data.aggregate
         except PayloadError as error:
@@ -167,7 +167,7 @@ class Status(Struct, frozen=True):
     Attributes:
         timestamp: when the gateway sent it.
         feed: state of the feed; None if there never was a feed.
-        since: when the feed came into that state; None if there never was a feed.
+        since: when the feed entered that state; None if there never was a feed.
         last_board: when the last of the exchange's boards arrived; None before the first one.
         current: whether the gateway has just compared the contracts with the store.
         markets: state of each market that this version of the library knows.
@@ -229,23 +229,23 @@ class Reader(Generic[DataT]):
             ServiceError: the message cannot be read; the text says why.
         """
         try:
-            found = _decode(raw)
+            message = _decode(raw)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             if _is_of_another_kind(raw):
                 return None
             raise ServiceError(
                 f"the service sent a message that cannot be read: {error}"
             ) from error
-        if type(found) is _Envelope:
-            if found.contract_name is None and found.contract_id is None:
+        if type(message) is _Envelope:
+            if message.contract_name is None and message.contract_id is None:
                 raise ServiceError(
                     "the service sent a message that cannot be read: it must have contractName or "
                     "ContractId, got neither"
                 )
-            return Message(raw, found, self)
-        if isinstance(found, ControlMessage):
-            return found.data
-        return self._status(found)
+            return Message(raw, message, self)
+        if isinstance(message, ControlMessage):
+            return message.data
+        return self._status(message)
 
     def data(self, raw: Raw) -> DataT:
         """Decode a message's data.
@@ -258,16 +258,18 @@ class Reader(Generic[DataT]):
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise PayloadError(f"the data of a message cannot be read: {error}") from error
 
-    def moment(self, stamp: str) -> datetime:
+    def moment(self, timestamp: str) -> datetime:
         """Parse a timestamp.
 
         Raises:
             ServiceError: it is not ISO 8601.
         """
         try:
-            moment = datetime.fromisoformat(stamp)
+            moment = datetime.fromisoformat(timestamp)
         except ValueError as error:
-            raise ServiceError(f"the service must send ISO 8601 timestamps, got {stamp}") from error
+            raise ServiceError(
+                f"the service must send ISO 8601 timestamps, got {timestamp}"
+            ) from error
         return moment.replace(tzinfo=self.zone) if moment.tzinfo is None else moment
 
     def _status(self, message: StatusMessage) -> Status:
@@ -275,15 +277,19 @@ class Reader(Generic[DataT]):
         return Status(
             timestamp=self.moment(message.timestamp),
             feed=data.feed,
-            since=self._perhaps(data.since),
-            last_board=self._perhaps(data.last_board),
+            since=self._optional_moment(data.since),
+            last_board=self._optional_moment(data.last_board),
             current=data.current,
-            markets={Market(name): each for name, each in data.markets.items() if name in MARKETS},
-            contracts={name: self._perhaps(stamp) for name, stamp in data.contracts.items()},
+            markets={
+                Market(name): state for name, state in data.markets.items() if name in MARKETS
+            },
+            contracts={
+                name: self._optional_moment(stamp) for name, stamp in data.contracts.items()
+            },
         )
 
-    def _perhaps(self, stamp: str | None) -> datetime | None:
-        return None if stamp is None else self.moment(stamp)
+    def _optional_moment(self, timestamp: str | None) -> datetime | None:
+        return None if timestamp is None else self.moment(timestamp)
 
 
 def _read_again(reader: Reader[DataT], raw: bytes, skipped: int) -> Message[DataT]:

@@ -76,9 +76,9 @@ class LatestQueue(Generic[QueuedT]):
     """
 
     def __init__(self) -> None:
-        """Begin empty."""
+        """Create an empty queue."""
         self.skipped = 0
-        # A dict would search for its first entry past all deleted ones.
+        # A dict would skip all deleted entries to find its first one.
         self._slots: OrderedDict[Key, QueuedT] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -111,7 +111,7 @@ class BoundedQueue(Generic[QueuedT]):
     """All messages in their order, up to a limit; see `QueuePolicy.BLOCK`."""
 
     def __init__(self, size: int) -> None:
-        """Begin empty, with room for ``size`` messages."""
+        """Create an empty queue with room for ``size`` messages."""
         self.skipped = 0
         self._size = size
         self._messages: deque[QueuedT] = deque()
@@ -136,15 +136,15 @@ class BoundedQueue(Generic[QueuedT]):
     def purge(self, keys: Collection[Key]) -> None:
         """See `MessageQueue`."""
         with self._lock:
-            kept = [message for message in self._messages if message.key not in keys]
-            self._messages = deque(kept)
+            remaining = [message for message in self._messages if message.key not in keys]
+            self._messages = deque(remaining)
 
 
 class DropOldestQueue(BoundedQueue[QueuedT]):
     """All messages in order; the oldest makes room; see `QueuePolicy.DROP_OLDEST`."""
 
     def __init__(self, size: int) -> None:
-        """Begin empty, with room for ``size`` messages."""
+        """Create an empty queue with room for ``size`` messages."""
         super().__init__(size)
         # Per contract, the number of messages dropped since the last one that was taken.
         self._dropped: Counter[Key] = Counter()
@@ -182,7 +182,7 @@ def queue_of(policy: QueuePolicy, size: int) -> MessageQueue[QueuedT]:
 
     Args:
         policy: how it treats messages that are not taken in time.
-        size: most messages that it holds; ignored for `QueuePolicy.LATEST`.
+        size: maximum number of messages that it holds; ignored for `QueuePolicy.LATEST`.
     """
     match policy:
         case QueuePolicy.LATEST:

@@ -15,11 +15,11 @@ from ime_live.messages import ContractFilter
 
 
 class Resumption(Struct, frozen=True):
-    """The states that a connection asks for in addition to later changes.
+    """The states that a connection requests in addition to later changes.
 
     Attributes:
-        since: ask for states newer than this timestamp; None sets no such limit.
-        snapshot: without `since`, ask for the present states.
+        since: request states newer than this timestamp; None sets no such limit.
+        snapshot: without `since`, request the present states.
     """
 
     since: str | None = None
@@ -57,11 +57,11 @@ class ResumePoint:
         """Note that a connection is open: from now on no state may be missed."""
         self._begun = True
 
-    def take(self, key: Key, stamp: str) -> bool:
+    def take(self, key: Key, timestamp: str) -> bool:
         """Note a message, and return whether it is newer than the last one of its contract."""
-        if stamp <= self._seen.get(key, ""):
+        if timestamp <= self._seen.get(key, ""):
             return False
-        self._seen[key] = stamp
+        self._seen[key] = timestamp
         return True
 
     def forget(self, keys: Iterable[Selector]) -> None:
@@ -82,8 +82,7 @@ class ResumePoint:
             return Resumption(self._since, self._snapshot and self._since is None)
         if any(isinstance(key, ContractFilter) for key in keys):
             return Resumption(self._since, snapshot=self._since is None)
-        stamps = [self._seen.get(key) for key in keys]
-        known = [stamp for stamp in stamps if stamp is not None]
-        if not stamps or len(known) < len(stamps):
+        timestamps = [self._seen[key] for key in keys if key in self._seen]
+        if not keys or len(timestamps) < len(keys):
             return Resumption(snapshot=True)
-        return Resumption(min(known))
+        return Resumption(min(timestamps))

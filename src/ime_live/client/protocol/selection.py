@@ -1,8 +1,7 @@
 """Selection: the contracts of a stream, and the changes that are not confirmed yet.
 
-It lasts over every break of the connection. It computes the contracts of a new connection and the
-commands to send, and takes the gateway's answers. It neither sends nor waits: a `Change` reports
-when it is done.
+It outlives connections. It computes the contracts of a new connection and the commands to send, and
+takes the gateway's answers. It neither sends nor waits: a `Change` reports when it is done.
 """
 
 from __future__ import annotations
@@ -47,11 +46,11 @@ class Opening(Struct, frozen=True):
 
     Attributes:
         keys: contracts for its URL; empty if no connection is needed.
-        gone: contracts that are no longer selected.
+        removed: contracts that are no longer selected.
     """
 
     keys: Sequence[Selector]
-    gone: Sequence[Selector]
+    removed: Sequence[Selector]
 
 
 class Selection:
@@ -59,11 +58,11 @@ class Selection:
 
     def __init__(self, keys: Iterable[Selector]) -> None:
         """Create a selection of these contracts and filters."""
-        self._held: dict[Selector, None] = dict.fromkeys(keys)
+        self._selectors: dict[Selector, None] = dict.fromkeys(keys)
         self._matching: dict[Key, None] = {}
         """Contracts that filters match."""
         self._changes: list[Change] = []
-        self._asked: dict[int, tuple[Change, list[Selector]]] = {}
+        self._requests: dict[int, tuple[Change, list[Selector]]] = {}
         self._unsent: deque[tuple[Change, list[Selector]]] = deque()
         self._numbers = itertools.count(1)
         self._failure: ImeLiveError | None = None
@@ -71,34 +70,34 @@ class Selection:
     @property
     def contracts(self) -> Selected:
         """The contracts: the first ones, and each change once it is answered."""
-        keys = [key for key in self._held if not isinstance(key, ContractFilter)]
-        keys += [key for key in self._matching if key not in self._held]
+        keys = [key for key in self._selectors if not isinstance(key, ContractFilter)]
+        keys += [key for key in self._matching if key not in self._selectors]
         return Selected(
             tuple(word for by, word in keys if by == "name"),
             tuple(word for by, word in keys if by == "id"),
-            tuple(key for key in self._held if isinstance(key, ContractFilter)),
+            tuple(key for key in self._selectors if isinstance(key, ContractFilter)),
         )
 
     @property
-    def held(self) -> Sequence[Selector]:
+    def selectors(self) -> Sequence[Selector]:
         """Contracts and filters as the program selected them, without the contracts that match."""
-        return tuple(self._held)
+        return tuple(self._selectors)
 
     @property
     def has_filters(self) -> bool:
-        """Whether it may have contracts that the program has not named."""
-        return any(isinstance(key, ContractFilter) for key in self._held)
+        """Whether filters may match contracts that the program has not named."""
+        return any(isinstance(key, ContractFilter) for key in self._selectors)
 
     def note(self, key: Key) -> None:
-        """Note a contract of which there is a message."""
-        if key not in self._matching and key not in self._held and self.has_filters:
+        """Note that a message of this contract has arrived."""
+        if key not in self._matching and key not in self._selectors and self.has_filters:
             self._matching[key] = None
 
-    def relearn(self) -> None:
+    def forget_matches(self) -> None:
         """Forget the matches of filters: a new connection sends all present states again."""
         self._matching = {}
 
-    def listed(self, change: ControlData) -> None:
+    def take_listing(self, change: ControlData) -> None:
         """Take a message about contracts that have joined the stream or left it."""
         self._matching = _matching_of(change)
 
@@ -115,7 +114,7 @@ class Selection:
         if self._failure is not None:
             change.fail(self._failure)
             return
-        if not change.left:
+        if not change.unanswered:
             change.settle(())
             return
         self._changes.append(change)
@@ -123,8 +122,8 @@ class Selection:
 
     def drop(self, change: Change) -> None:
         """Drop a change whose caller has gone. Commands already sent may still be carried out."""
-        self._changes = [each for each in self._changes if each is not change]
-        self._unsent = deque(each for each in self._unsent if each[0] is not change)
+        self._changes = [other for other in self._changes if other is not change]
+        self._unsent = deque(batch for batch in self._unsent if batch[0] is not change)
 
     def fail(self, error: ImeLiveError) -> None:
         """Fail all present and later changes, because no answer will arrive."""
@@ -134,7 +133,7 @@ class Selection:
         self._changes.clear()
         self._unsent.clear()
 
-    def overdue(self, number: str | int | None, error: ImeLiveError) -> ImeLiveError | None:
+    def expire(self, number: str | int | None, error: ImeLiveError) -> ImeLiveError | None:
         """Fail the change of a command that was not answered in time.
 
         The gateway may have carried it out: a late answer still counts.
@@ -142,9 +141,9 @@ class Selection:
         Returns:
             The error, if it ends the stream.
         """
-        if not isinstance(number, int) or number not in self._asked:
+        if not isinstance(number, int) or number not in self._requests:
             return None
-        change, _ = self._asked[number]
+        change, _ = self._requests[number]
         change.fail(error)
         self.drop(change)
         return error if change.restoring else None
@@ -157,40 +156,40 @@ class Selection:
                 URL.
         """
         self._changes = [change for change in self._changes if not change.restoring]
-        self._asked.clear()
+        self._requests.clear()
         self._unsent.clear()
-        wanted, gone = dict(self._held), list[Selector]()
+        selected, removed = dict(self._selectors), list[Selector]()
         for change in list(self._changes):
             if change.action is Action.UNSUBSCRIBE:
-                gone += self._leave_out(change, wanted)
-        if wanted:
-            first = first_fitting(tuple(wanted))
-            rest = wanted.keys() - set(first)
+                removed += self._leave_out(change, selected)
+        if selected:
+            first = first_fitting(tuple(selected))
+            rest = selected.keys() - set(first)
             if rest:
                 # States received before are dropped later; the others have to be sent.
                 restoring = Change(
                     Action.SUBSCRIBE,
-                    [key for key in wanted if key in rest],
+                    [key for key in selected if key in rest],
                     snapshot=snapshot,
                     restoring=True,
                 )
                 self._changes.insert(0, restoring)
         else:
-            # The URL needs a contract; `refused` handles one that the gateway does not know.
+            # The URL needs a contract; `handle_refusal` handles one that the gateway does not know.
             added = (change for change in self._changes if change.action is Action.SUBSCRIBE)
-            first = first_fitting(tuple(next(added, _NOTHING).left))
+            first = first_fitting(tuple(next(added, _NOTHING).unanswered))
         for change in self._changes:
             self._prepare(change)
-        return Opening(first, gone)
+        return Opening(first, removed)
 
-    def _leave_out(self, change: Change, wanted: dict[Selector, None]) -> list[Selector]:
+    def _leave_out(self, change: Change, selected: dict[Selector, None]) -> list[Selector]:
         # The new connection does not ask for them, so no command is needed.
-        gone = [key for key in change.left if key in wanted]
-        for key in gone:
-            del wanted[key]
-            del self._held[key]
-        self._settle(change, gone)
-        return gone
+        removed = [key for key in change.unanswered if key in selected]
+        for key in removed:
+            del selected[key]
+            del self._selectors[key]
+        self._settle(change, removed)
+        return removed
 
     def next_request(self) -> ControlRequest | None:
         """Return the next command to send; None if there is none."""
@@ -198,10 +197,10 @@ class Selection:
             return None
         change, keys = self._unsent.popleft()
         number = next(self._numbers)
-        self._asked[number] = change, keys
+        self._requests[number] = change, keys
         return change.request(keys, number)
 
-    def answered(self, answer: ControlData) -> tuple[list[Selector], ImeLiveError | None]:
+    def take_answer(self, answer: ControlData) -> tuple[list[Selector], ImeLiveError | None]:
         """Take the gateway's answer to a command.
 
         A contract of the stream that the gateway no longer knows is an error, so that it does not
@@ -210,38 +209,40 @@ class Selection:
         Returns:
             The contracts that were removed, and the error that ends the stream, if there is one.
         """
-        if not isinstance(answer.id, int) or answer.id not in self._asked:
+        if not isinstance(answer.id, int) or answer.id not in self._requests:
             return [], None  # the change was given up
-        change, keys = self._asked.pop(answer.id)
-        before: list[Selector] = [*self._held, *self._matching]
+        change, keys = self._requests.pop(answer.id)
+        before: list[Selector] = [*self._selectors, *self._matching]
         failed = {fault.contract for fault in answer.errors}
         accepted = [] if None in failed else [key for key in keys if _word(key) not in failed]
         self._settle(change, keys, answer.errors)
-        self._held = self._after(change.action, accepted, answer)
+        self._selectors = self._after(change.action, accepted, answer)
         self._matching = _matching_of(answer)
         error = change.error() if change.restoring else None
-        gone = [key for key in before if key not in self._held and key not in self._matching]
-        return gone, error
+        removed = [
+            key for key in before if key not in self._selectors and key not in self._matching
+        ]
+        return removed, error
 
     def _after(
         self, action: Action, accepted: Iterable[Selector], answer: ControlData
     ) -> dict[Selector, None]:
         if not any(change.restoring for change in self._changes):
-            # The gateway's list has a contract once, also if it was named by two spellings or by
-            # name and id.
+            # The gateway's list has a contract once, even if it was named in two spellings, or by
+            # name and by id.
             by_name: list[Key] = [("name", word) for word in answer.contract_names]
             by_id: list[Key] = [("id", word) for word in answer.contract_ids]
             filters = () if answer.filters is UNSET else answer.filters
             return dict.fromkeys([*by_name, *by_id, *filters])
-        held = dict(self._held)
+        selectors = dict(self._selectors)
         for key in accepted:
             if action is Action.SUBSCRIBE:
-                held[key] = None
+                selectors[key] = None
             else:
-                held.pop(key, None)
-        return held
+                selectors.pop(key, None)
+        return selectors
 
-    def refused(self, reason: str) -> bool:
+    def handle_refusal(self, reason: str) -> bool:
         """Handle a handshake that was refused because of an unknown contract.
 
         If the contract was only being added, its change fails, and the next connection leaves it
@@ -253,8 +254,8 @@ class Selection:
         for change in self._changes:
             if change.action is not Action.SUBSCRIBE or change.restoring:
                 continue
-            for key in change.left:
-                if key not in self._held and is_about(reason, _word(key) or ""):
+            for key in change.unanswered:
+                if key not in self._selectors and is_about(reason, _word(key) or ""):
                     self._settle(change, [key], [ControlFault(contract=_word(key), error=reason)])
                     return True
         return False
@@ -267,7 +268,7 @@ class Selection:
     ) -> None:
         change.settle(keys, faults)
         if change.done:
-            self._changes = [each for each in self._changes if each is not change]
+            self._changes = [other for other in self._changes if other is not change]
 
 
 _NOTHING = Change(Action.SUBSCRIBE, (), snapshot=False)

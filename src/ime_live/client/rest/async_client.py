@@ -24,8 +24,8 @@ from ime_live.client.rest.parameters import (
     candle_contracts,
     candle_pairs,
     chain_pairs,
+    divide_into_calls,
     market_of,
-    portions,
 )
 from ime_live.client.rest.response import (
     SECTION_CALLS,
@@ -48,7 +48,7 @@ from ime_live.messages import ContractFilter
 from ime_live.settings.rule import TEXT
 
 _ID = "id:"
-"""Before the id of a contract whose name another one has, in answers about filters."""
+"""Prefix of an id in answers about filters, for a contract whose name another contract has."""
 
 
 class AsyncClient:
@@ -173,11 +173,11 @@ class AsyncClient:
         """
         kind = section_type(section)
         selectors = selectors_of(contract_names, contract_ids, markets, underlying)
-        found = await self._live(SECTION_CALLS[kind], selectors)
+        data = await self._live(SECTION_CALLS[kind], selectors)
         if kind is Payload:
-            whole = {name: overview_of(raw) for name, raw in found.items()}
-            return {name: each and each.data for name, each in whole.items()}
-        return {name: convert(raw, kind | None) for name, raw in found.items()}
+            overviews = {name: overview_of(state) for name, state in data.items()}
+            return {name: overview and overview.data for name, overview in overviews.items()}
+        return {name: convert(state, kind | None) for name, state in data.items()}
 
     async def overview(
         self,
@@ -206,8 +206,8 @@ class AsyncClient:
             SettingsError: an argument cannot be a name or an id.
         """
         selectors = selectors_of(contract_names, contract_ids, markets, underlying)
-        found = await self._live("overview", selectors, DETAILS)
-        return {name: overview_of(raw) for name, raw in found.items()}
+        data = await self._live("overview", selectors, DETAILS)
+        return {name: overview_of(contract) for name, contract in data.items()}
 
     async def contracts(
         self,
@@ -235,17 +235,20 @@ class AsyncClient:
                 used; or the client was closed.
             SettingsError: an argument cannot be a name or an id.
         """
-        found: list[Contract | None] = []
+        contracts: list[Contract | None] = []
         selectors = selectors_of(contract_names, contract_ids, markets, underlying)
-        for by, words, pairs in portions(selectors, DETAILS):
-            raw = await self._caller.get(f"/static/data/contract/{by}", pairs)
-            part = [None if each is None else contract_of(each) for each in convert(raw, list[Any])]
+        for by, words, pairs in divide_into_calls(selectors, DETAILS):
+            records = await self._caller.get(f"/static/data/contract/{by}", pairs)
+            part = [
+                None if record is None else contract_of(record)
+                for record in convert(records, list[Any])
+            ]
             if words and len(part) != len(words):
                 raise ServiceError(
                     f"the service must answer with {len(words)} contracts, got {len(part)}"
                 )
-            found += part
-        return found
+            contracts += part
+        return contracts
 
     async def candles(
         self,
@@ -284,22 +287,35 @@ class AsyncClient:
         """
         pairs, most = candle_pairs(interval, start, end), candle_contracts(start, end)
         selectors = selectors_of(contract_names, contract_ids, markets, underlying)
-        keys: list[Selector] = [each for each in selectors if not isinstance(each, ContractFilter)]
-        filters = [each for each in selectors if isinstance(each, ContractFilter)]
+        keys: list[Selector] = [
+            selector for selector in selectors if not isinstance(selector, ContractFilter)
+        ]
+        filters = [selector for selector in selectors if isinstance(selector, ContractFilter)]
         kind = list[Candle] | None
-        found = await self._live("candles", keys, pairs, kind, most) if keys or not filters else {}
-        for each in filters:
+        candles = (
+            await self._live("candles", keys, pairs, kind, most) if keys or not filters else {}
+        )
+        for contract_filter in filters:
             # The names are needed to divide the call; this is the shortest answer that has them.
-            names = [n for n in await self._live("contract-info", [each]) if n not in found]
-            by_id = [n.removeprefix(_ID) for n in names if each.by == "name" and n.startswith(_ID)]
-            keys = [(each.by, n) for n in names if not (by_id and n.startswith(_ID))]
+            names = [
+                n for n in await self._live("contract-info", [contract_filter]) if n not in candles
+            ]
+            by_id = [
+                n.removeprefix(_ID)
+                for n in names
+                if contract_filter.by == "name" and n.startswith(_ID)
+            ]
+            keys = [(contract_filter.by, n) for n in names if not (by_id and n.startswith(_ID))]
             part = await self._live("candles", keys, pairs, kind, most) if keys else {}
             if by_id:
                 ids: list[Selector] = [("id", contract_id) for contract_id in by_id]
-                told = await self._live("candles", ids, pairs, kind, most)
-                part |= {_ID + contract_id: candles for contract_id, candles in told.items()}
-            found |= {name: part[name] for name in names}
-        return found
+                series = await self._live("candles", ids, pairs, kind, most)
+                part |= {
+                    _ID + contract_id: candles_of_id
+                    for contract_id, candles_of_id in series.items()
+                }
+            candles |= {name: part[name] for name in names}
+        return candles
 
     async def search(self, market: Market | str, text: str = "") -> list[Contract]:
         """Return the contracts of a market whose name or title contains a text, sorted by name.
@@ -312,14 +328,14 @@ class AsyncClient:
             AuthenticationError: the token is missing or not accepted.
             ServiceError: the service cannot be reached, refuses the call, or its answer cannot be
                 used; or the client was closed.
-            SettingsError: there is no such market, or ``text`` is not a text.
+            SettingsError: the market does not exist, or ``text`` is not a text.
         """
         TEXT.check("text", text)
         market = market_of(market)
         pairs = [("market", market.value), ("Search_char", text), *DETAILS]
-        raw = await self._caller.get("/static/data/contract/search", pairs)
-        found = [contract_of(each) for each in convert(raw, list[Any])]
-        return [msgspec.structs.replace(each, market=market) for each in found]
+        records = await self._caller.get("/static/data/contract/search", pairs)
+        contracts = [contract_of(record) for record in convert(records, list[Any])]
+        return [msgspec.structs.replace(contract, market=market) for contract in contracts]
 
     async def option_chain(
         self, underlying: str, expiration: date | str | None = None
@@ -344,7 +360,7 @@ class AsyncClient:
             AuthenticationError: the token is missing or not accepted.
             ServiceError: the service cannot be reached, refuses the call, or its answer cannot be
                 used; or the client was closed.
-            SettingsError: ``underlying`` is not a text, or empty, or ``expiration`` is no day.
+            SettingsError: ``underlying`` is empty or not a text, or ``expiration`` is not a day.
         """
         pairs = chain_pairs(underlying, expiration)
         return chain_of(await self._caller.get("/static/data/contract/option-chain", pairs))
@@ -367,13 +383,13 @@ class AsyncClient:
         kind: Any = Any,  # noqa: ANN401 - a type
         most: int | None = None,
     ) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for by, words, pairs in portions(selectors, more, most):
-            raw = await self._caller.get(f"/live/data/{section}/contract/{by}", pairs)
-            part = convert(raw, dict[str, kind])
+        data: dict[str, Any] = {}
+        for by, words, pairs in divide_into_calls(selectors, more, most):
+            response = await self._caller.get(f"/live/data/{section}/contract/{by}", pairs)
+            part = convert(response, dict[str, kind])
             # The service leaves out the contracts that it does not know.
-            found |= {word: part.get(word) for word in words} if words else part
-        return found
+            data |= {word: part.get(word) for word in words} if words else part
+        return data
 
     async def aclose(self) -> None:
         """Close the connections. Running calls end; later ones raise `ServiceError`."""

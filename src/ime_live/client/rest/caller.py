@@ -1,4 +1,4 @@
-"""Caller: make REST calls with a token, over kept connections, and repeat failed ones."""
+"""Caller: make REST calls with a token over pooled connections, and repeat failed calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ime_live.client.protocol.close_reason import (
     advice,
     error_of_proxy,
     is_of_address,
-    may_pass,
+    is_temporary,
 )
 from ime_live.client.rest.http import CallError
 from ime_live.client.rest.pool import ConnectionPool
@@ -29,7 +29,7 @@ _TRANSIENT: Final = frozenset({429, 502, 503, 504})
 CLIENT_CLOSED: Final = "the client cannot make calls: it was closed"
 """Text of the error for calls of a client that was closed."""
 
-_LONGEST_WAIT: Final = 5.0  # seconds between two tries; the program waits for the answer
+_MAX_WAIT: Final = 5.0  # seconds between two tries; the program waits for the answer
 
 
 class Caller:
@@ -73,58 +73,58 @@ class Caller:
         """Make a call, and return the decoded ``Data`` of its response.
 
         Args:
-            path: of the call.
+            path: path of the call.
             pairs: names and values of its parameters.
 
         Raises:
             AuthenticationError: the token is missing or not accepted.
             ServiceError: the service cannot be reached, refuses the call, or its answer cannot be
-                used; or this was closed.
+                used; or the client was closed.
         """
         url = self._service.call(path, pairs)
-        backoff = Backoff(_LONGEST_WAIT, random.random)
+        backoff = Backoff(_MAX_WAIT, random.random)
         renewed = False
         while True:
             if self._closed:
                 raise ServiceError(CLIENT_CLOSED)
             headers = await self._credentials.headers()
-            asked = 0.0
+            retry_after = 0.0
             try:
                 response = await asyncio.to_thread(self._pool.get, url, headers)
             except CallError as failed:
-                reason = await self._look_closer(failed.reason)
+                reason = await self._check_scheme(failed.reason)
                 error = reason.fatal(reached=self._pool.reached)
                 if error is not None:
                     raise error from failed
                 error = ServiceError(reason.text)
             else:
                 if response.status == 200:
-                    self._credentials.accepted(headers)
+                    self._credentials.note_accepted(headers)
                     return response.data
-                error, asked = self._fault_of(response, path), response.wait
+                error, retry_after = self._fault_of(response, path), response.wait
                 if response.status == 401:
-                    worth = self._credentials.refused(headers, response.detail)
+                    retry = self._credentials.note_refused(headers, response.detail)
                     # A new token is tried once per call: the token may be good for other calls.
-                    if not worth or (renewed and not may_pass(response.detail)):
+                    if not retry or (renewed and not is_temporary(response.detail)):
                         raise error
                     if not renewed:
                         renewed = True
                         continue
                 elif response.status not in _TRANSIENT:
                     unclear = CloseReason(str(error), error, unclear=response.status == 400)
-                    raise (await self._look_closer(unclear)).error or error
-            wait = max(backoff.next(), asked)
-            if backoff.failures >= self._tries or asked > _LONGEST_WAIT:
+                    raise (await self._check_scheme(unclear)).error or error
+            wait = max(backoff.next(), retry_after)
+            if backoff.failures >= self._tries or retry_after > _MAX_WAIT:
                 raise error
             await asyncio.sleep(wait)
 
-    async def _look_closer(self, reason: CloseReason) -> CloseReason:
+    async def _check_scheme(self, reason: CloseReason) -> CloseReason:
         if self._pool.reached:
             return reason
         # Importing the WebSocket library takes as long as all the rest; few programs need it.
-        from ime_live.client.network.websocket import look_closer
+        from ime_live.client.network.websocket import check_scheme
 
-        return await look_closer(
+        return await check_scheme(
             self._service,
             self._proxy,
             reason,

@@ -273,7 +273,7 @@ class Client:
             AuthenticationError: the token is missing or not accepted.
             ServiceError: the service cannot be reached, refuses the call, or its answer cannot be
                 used; or the client was closed.
-            SettingsError: there is no such market, or ``text`` is not a text.
+            SettingsError: the market does not exist, or ``text`` is not a text.
         """
         return self._portal.run(self._client.search(market, text))
 
@@ -300,7 +300,7 @@ class Client:
             AuthenticationError: the token is missing or not accepted.
             ServiceError: the service cannot be reached, refuses the call, or its answer cannot be
                 used; or the client was closed.
-            SettingsError: ``underlying`` is not a text, or empty, or ``expiration`` is no day.
+            SettingsError: ``underlying`` is empty or not a text, or ``expiration`` is not a day.
         """
         return self._portal.run(self._client.option_chain(underlying, expiration))
 

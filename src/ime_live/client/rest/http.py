@@ -1,4 +1,4 @@
-"""HTTP connections for GET calls with the standard library, also through a proxy.
+"""HTTP connections for GET calls with the standard library, directly or through a proxy.
 
 They block, so they are used in threads. Redirects are not followed: a token is sent to the
 program's address only.
@@ -20,15 +20,15 @@ from ime_live.client.protocol.close_reason import CloseReason
 from ime_live.client.rest.response import Response
 from ime_live.clock import SYSTEM_CLOCK
 
-_MOST: Final = 64 * 1024 * 1024  # bytes of an answer; all contracts together have about 2 MB
-_PIECE: Final = 65_536
+_MAX_ANSWER: Final = 64 * 1024 * 1024  # bytes of an answer; all contracts together have about 2 MB
+_CHUNK: Final = 65_536
 
 
 class CallError(Exception):
     """A call got no answer.
 
     Attributes:
-        reason: why.
+        reason: why there was no answer.
     """
 
     def __init__(self, reason: CloseReason) -> None:
@@ -190,14 +190,14 @@ class HttpConnection(http.client.HTTPConnection):
         # would never exceed it.
         while True:
             self._limit(deadline)
-            piece = response.read1(_PIECE)
+            piece = response.read1(_CHUNK)
             if not piece:
                 break
             pieces.append(piece)
             size += len(piece)
-            if size > _MOST:
+            if size > _MAX_ANSWER:
                 raise CallError(
-                    CloseReason.final(f"the answer must be at most {_MOST} bytes, got more")
+                    CloseReason.final(f"the answer must be at most {_MAX_ANSWER} bytes, got more")
                 )
         if response.length:
             raise http.client.IncompleteRead(b"", response.length)
@@ -206,8 +206,8 @@ class HttpConnection(http.client.HTTPConnection):
         return Response(response.status, b"".join(pieces), location, retry_after)
 
     def _limit(self, deadline: float) -> None:
-        left = deadline - SYSTEM_CLOCK.monotonic()
-        if left <= 0:
+        remaining = deadline - SYSTEM_CLOCK.monotonic()
+        if remaining <= 0:
             raise TimeoutError
         if self.sock is not None:  # None once the last byte was read
-            self.sock.settimeout(left)
+            self.sock.settimeout(remaining)

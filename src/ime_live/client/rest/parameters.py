@@ -21,7 +21,7 @@ Pairs: TypeAlias = Sequence[tuple[str, str]]
 """Names and values of parameters."""
 
 DETAILS: Final = (("details", "true"),)
-"""Asks for all static fields, beyond the documented ones."""
+"""Parameter that adds the static fields beyond the documented ones."""
 
 _PARAMETERS: Final = {"name": "contract_names", "id": "contract_ids"}
 
@@ -61,7 +61,7 @@ def candle_pairs(
 
 
 def candle_contracts(start: date | str | None, end: date | str | None) -> int:
-    """Return how many contracts fit into one call for candles; at least one.
+    """Return the maximum number of contracts in one call for candles; at least one.
 
     Args:
         start: as in `AsyncClient.candles`.
@@ -115,7 +115,7 @@ def _day(name: str, day: object) -> str:
     raise SettingsError(f"{name} must be a date, or a text as YYYY-MM-DD (Gregorian), got {day!r}")
 
 
-def portions(
+def divide_into_calls(
     selectors: Sequence[Selector], more: Pairs = (), most: int | None = None
 ) -> Iterator[tuple[str, list[str], Pairs]]:
     """Divide a selection into calls.
@@ -131,14 +131,14 @@ def portions(
     """
     if not selectors:
         raise SettingsError(NO_CONTRACT)
-    left = [each for each in selectors if not isinstance(each, ContractFilter)]
-    while left:
-        fitting = set(first_fitting(left))
-        keys = [key for key in left if key in fitting][:most]
+    remaining = [selector for selector in selectors if not isinstance(selector, ContractFilter)]
+    while remaining:
+        fitting = set(first_fitting(remaining))
+        keys = [key for key in remaining if key in fitting][:most]
         fitting = set(keys)
         by, words = keys[0][0], [word for _, word in keys]
         yield by, words, [*((_PARAMETERS[by], word) for word in words), *more]
-        left = [key for key in left if key not in fitting]
-    for each in selectors:
-        if isinstance(each, ContractFilter):
-            yield each.by, [], [*filter_pairs(each, _PARAMETERS[each.by]), *more]
+        remaining = [key for key in remaining if key not in fitting]
+    for selector in selectors:
+        if isinstance(selector, ContractFilter):
+            yield selector.by, [], [*filter_pairs(selector, _PARAMETERS[selector.by]), *more]

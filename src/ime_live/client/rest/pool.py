@@ -24,8 +24,8 @@ from ime_live.client.rest.http import CallError, HttpConnection, ProxyStatusErro
 from ime_live.client.rest.response import Response
 from ime_live.clock import SYSTEM_CLOCK
 
-_MOST_IDLE: Final = 10
-_IDLE: Final = 60.0  # seconds; routers on the way forget a silent connection after minutes
+_MAX_IDLE: Final = 10
+_IDLE_TIMEOUT: Final = 60.0  # seconds; routers drop idle connections after some minutes
 
 
 class ConnectionPool:
@@ -78,14 +78,14 @@ class ConnectionPool:
             ServiceError: the proxy of the environment cannot be used.
             ImportError: the package for SOCKS proxies is missing.
         """
-        while (kept := self._take()) is not None:
+        while (connection := self._take_idle()) is not None:
             try:
-                return self._talk(kept, url, headers)
+                return self._call(connection, url, headers)
             except CallError as error:
                 # The service closed the idle connection, before or during the call.
-                if kept.answers or not isinstance(error.__cause__, ConnectionError):
+                if connection.answers or not isinstance(error.__cause__, ConnectionError):
                     raise
-        return self._talk(self._connect(), url, headers)
+        return self._call(self._connect(), url, headers)
 
     def close(self) -> None:
         """Close the idle connections, and from now on each connection after its call."""
@@ -93,18 +93,19 @@ class ConnectionPool:
             self._closed = True
             _close_all(self._idle)
 
-    def _take(self) -> HttpConnection | None:
+    def _take_idle(self) -> HttpConnection | None:
         with self._lock:
             while self._idle:
                 connection, since = self._idle.pop()
-                if SYSTEM_CLOCK.monotonic() - since < _IDLE and not _is_readable(connection):
+                expired = SYSTEM_CLOCK.monotonic() - since >= _IDLE_TIMEOUT
+                if not expired and not _is_readable(connection):
                     return connection
                 connection.close()
         return None
 
-    def _keep(self, connection: HttpConnection) -> None:
+    def _give_back(self, connection: HttpConnection) -> None:
         with self._lock:
-            if connection.sock is None or self._closed or len(self._idle) >= _MOST_IDLE:
+            if connection.sock is None or self._closed or len(self._idle) >= _MAX_IDLE:
                 connection.close()
             else:
                 self._idle.append((connection, SYSTEM_CLOCK.monotonic()))
@@ -137,7 +138,7 @@ class ConnectionPool:
             return msgspec.structs.replace(reason, text=text)
         return reason
 
-    def _talk(self, connection: HttpConnection, url: str, headers: Mapping[str, str]) -> Response:
+    def _call(self, connection: HttpConnection, url: str, headers: Mapping[str, str]) -> Response:
         address = connection.address
         try:
             answer = connection.get(url, headers, SYSTEM_CLOCK.monotonic() + self._read_timeout)
@@ -150,7 +151,7 @@ class ConnectionPool:
         except BaseException:
             connection.close()
             raise
-        self._keep(connection)
+        self._give_back(connection)
         self.reached |= answer.status == 200
         return answer
 

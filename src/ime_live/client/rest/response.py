@@ -44,7 +44,7 @@ def section_type(section: object) -> type[Any]:
     for kind in SECTION_CALLS:
         if section is kind or section == kind.__name__:
             return kind
-    names = ", ".join(each.__name__ for each in SECTION_CALLS)
+    names = ", ".join(section_class.__name__ for section_class in SECTION_CALLS)
     raise SettingsError(f"section must be one of {names}, got {section!r}")
 
 
@@ -54,7 +54,7 @@ class Response(Struct, frozen=True):
     Attributes:
         status: HTTP status.
         body: the whole body.
-        location: target of a redirect; None if it is none.
+        location: target of a redirect; None if the response is not one.
         retry_after: the header ``Retry-After``; None without it.
     """
 
@@ -65,7 +65,7 @@ class Response(Struct, frozen=True):
 
     @property
     def wait(self) -> float:
-        """Seconds that it asks to wait for; 0 if it does not. (The service sends no date here.)"""
+        """Seconds of ``Retry-After``; 0 without it. (The service sends no date here.)"""
         text = self.retry_after or ""
         return float(text) if text.isascii() and text.isdigit() else 0.0
 
@@ -103,7 +103,7 @@ class Overview(Struct, frozen=True):
     data: Payload | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return static fields and state in one flat row for pandas."""
+        """Return static fields and state as one flat dict, for a row of a ``pandas.DataFrame``."""
         return self.contract.to_dict() | ({} if self.data is None else self.data.to_dict())
 
 
@@ -123,10 +123,10 @@ class OptionPair(Struct, frozen=True):
     put: Overview | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return one flat row for pandas; the keys of the two sides begin with their names.
+        """Return one flat dict, for a row of a ``pandas.DataFrame``.
 
-        ``call_buy_price_1`` is the highest bid for the call. A side that is not there has no keys,
-        which pandas shows as NaN.
+        The keys of the two sides begin with their names: ``call_buy_price_1`` is the highest bid
+        for the call. A missing side has no keys, which pandas shows as NaN.
         """
         row: dict[str, Any] = {
             "strike_price": self.strike_price,
@@ -167,14 +167,14 @@ _decode_refusal = msgspec.json.Decoder(_Refusal).decode
 _decode_body = msgspec.json.Decoder(_Body).decode
 
 
-def convert(raw: object, kind: Any) -> Any:  # noqa: ANN401 - a type and a value of it
+def convert(value: object, kind: Any) -> Any:  # noqa: ANN401 - a type and a value of it
     """Convert decoded JSON to a type.
 
     Raises:
         ServiceError: it does not have that type; the text names the place.
     """
     try:
-        return msgspec.convert(raw, kind)
+        return msgspec.convert(value, kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise _unreadable(error) from error
 
@@ -183,7 +183,7 @@ def _unreadable(error: Exception) -> ServiceError:
     return ServiceError(f"the response cannot be read: {error}")
 
 
-def contract_of(raw: Any) -> Contract:  # noqa: ANN401 - any JSON
+def contract_of(data: Any) -> Contract:  # noqa: ANN401 - any JSON
     """Convert the static fields of a contract.
 
     Its market is None if this version of the library does not know it.
@@ -192,38 +192,38 @@ def contract_of(raw: Any) -> Contract:  # noqa: ANN401 - any JSON
         ServiceError: a field is missing or has the wrong type.
     """
     try:
-        return contracts.contract_of(raw)
+        return contracts.contract_of(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise _unreadable(error) from error
 
 
-def markets_of(raw: object) -> list[MarketInfo]:
+def markets_of(data: object) -> list[MarketInfo]:
     """Convert the data of the call for markets, without those that this version does not know.
 
     Raises:
         ServiceError: a field is missing or has the wrong type.
     """
-    found: list[dict[str, Any]] = convert(raw, list[dict[str, Any]])
-    known = [each for each in found if each.get("market") in MARKETS]
-    markets: list[MarketInfo] = convert(known, list[MarketInfo])
+    records: list[dict[str, Any]] = convert(data, list[dict[str, Any]])
+    known_records = [record for record in records if record.get("market") in MARKETS]
+    markets: list[MarketInfo] = convert(known_records, list[MarketInfo])
     return markets
 
 
-def overview_of(raw: object) -> Overview | None:
+def overview_of(data: object) -> Overview | None:
     """Convert one contract of the call ``overview``; None stays None.
 
     Raises:
         ServiceError: a field is missing or has the wrong type.
     """
-    if raw is None:
+    if data is None:
         return None
-    contract = contract_of(raw)
+    contract = contract_of(data)
     # Static fields and sections lie side by side; without a state the sections are null.
-    has_state = isinstance(raw, dict) and raw.get("BestLimit") is not None
-    return Overview(contract, convert(raw, Payload) if has_state else None)
+    has_state = isinstance(data, dict) and data.get("BestLimit") is not None
+    return Overview(contract, convert(data, Payload) if has_state else None)
 
 
-def chain_of(raw: object) -> list[OptionPair]:
+def chain_of(data: object) -> list[OptionPair]:
     """Convert the data of the call for an option chain.
 
     Raises:
@@ -231,9 +231,9 @@ def chain_of(raw: object) -> list[OptionPair]:
     """
     return [
         OptionPair(
-            each.strike_price, each.expiration_date, overview_of(each.call), overview_of(each.put)
+            pair.strike_price, pair.expiration_date, overview_of(pair.call), overview_of(pair.put)
         )
-        for each in convert(raw, list[_Pair])
+        for pair in convert(data, list[_Pair])
     ]
 
 

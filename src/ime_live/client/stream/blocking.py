@@ -95,14 +95,14 @@ class BlockingStream(BaseStream[DataT]):
                     raise receiver.failure
                 return None
             # Another thread may take each message that arrives: the limit is for all waits.
-            left = None if deadline is None else deadline - SYSTEM_CLOCK.monotonic()
+            remaining = None if deadline is None else deadline - SYSTEM_CLOCK.monotonic()
             with self._arrived:
-                if (left is not None and left <= 0) or not self._arrived.wait_for(
-                    self._is_new, left
+                if (remaining is not None and remaining <= 0) or not self._arrived.wait_for(
+                    self._is_new, remaining
                 ):
                     raise TimeoutError(f"a message is expected within {timeout} s, got none")
         if receiver.full:
-            self._portal.soon(receiver.made_room)
+            self._portal.soon(receiver.note_room)
         return message
 
     def _is_new(self) -> bool:
@@ -124,10 +124,10 @@ class BlockingStream(BaseStream[DataT]):
         Args:
             contract_names: contracts by name, and patterns of names.
             contract_ids: contracts by id, and patterns of ids.
-            markets: all contracts of these markets, also those that are listed later.
+            markets: all contracts of these markets, including those that are listed later.
             underlying: all contracts of an underlying, by its name or id, or of several. Together
                 with `markets` or patterns, only contracts that match both are added.
-            snapshot: whether to send their present states at once; None as given to `connect`.
+            snapshot: whether to send their present states at once; None takes that of `connect`.
 
         Returns:
             All contracts of the stream.

@@ -79,7 +79,7 @@ class CommandSender:
         def check(number: str | int | None) -> None:
             nonlocal fatal
             error = ServiceError(f"the gateway must answer a command within {limit:g} s, got none")
-            fatal = self._selection.overdue(number, error) or fatal
+            fatal = self._selection.expire(number, error) or fatal
             if fatal is not None:
                 self.changed.set()
 

@@ -1,8 +1,8 @@
 """Receiver: connect a stream, reconnect after every break, and queue its messages.
 
-It decides when to connect, what to ask for and how to react when a connection ends. It waits for
-the program only if the queue is full. The program may read the queue in another thread; `wake`
-signals news to it.
+It decides when to connect, which states to request, and how to react to the end of a connection. It
+waits for the program only if the queue is full. The program may read the queue in another thread,
+which `wake` wakes.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ime_live.backoff import Backoff
 from ime_live.client.network.proxy import proxy_for, through
 from ime_live.client.network.websocket import (
     Connect,
+    check_scheme,
     library_log,
-    look_closer,
     reason_of_websocket_error,
 )
 from ime_live.client.options import StreamOptions
@@ -52,7 +52,7 @@ STREAM_ENDED: Final = "the stream cannot be changed: it has ended"
 
 _LASTING: Final = 1.0  # seconds; a connection that lasted longer resets the backoff
 _TOKEN_WAIT: Final = 2.0  # seconds; less than the patience with a token that is not valid yet
-_WORN: Final = 4  # steps in which silence is measured
+_SILENCE_CHECKS: Final = 4  # steps in which silence is measured
 
 
 class _StaleError(Exception):
@@ -108,7 +108,7 @@ class Receiver(Generic[DataT]):
         self._opened: float | None = None
         self._reason = "no answer yet"
 
-    def made_room(self) -> None:
+    def note_room(self) -> None:
         """Note that a message was taken while `full` was true; call it in the loop's thread."""
         self.full = False
         self._room.set()
@@ -137,12 +137,12 @@ class Receiver(Generic[DataT]):
             self.end()
 
     def end(self) -> None:
-        """Mark the stream as ended, and wake everyone who waits."""
+        """Mark the stream as ended, and wake all waiting readers."""
         if self.ended:
             return
         self.ended, self.connected, self.status = True, False, None
         try:
-            self._tell(str(self.failure or "the stream was closed"), final=True)
+            self._notify(str(self.failure or "the stream was closed"), final=True)
         except _CallbackError as error:
             self.failure = self.failure or error.__cause__
         failure = self.failure
@@ -151,7 +151,7 @@ class Receiver(Generic[DataT]):
         self.selection.fail(failure)
         self._wake()
 
-    def _tell(self, reason: str = "", *, final: bool = False) -> None:
+    def _notify(self, reason: str = "", *, final: bool = False) -> None:
         call = self._options.on_connection
         if call is None:
             return
@@ -164,7 +164,7 @@ class Receiver(Generic[DataT]):
         while True:
             self._commands.changed.clear()
             opening = self.selection.open(snapshot=self._resume_point.wants_states)
-            self._forget(opening.gone)
+            self._forget(opening.removed)
             if not opening.keys:
                 await self._commands.changed.wait()
                 continue
@@ -188,18 +188,18 @@ class Receiver(Generic[DataT]):
         address = options.service.named("ws", stream_path(kind_of(keys))) + through(proxy)
         self._opened = None
         try:
-            await self._converse(keys, headers, proxy)
+            await self._use_connection(keys, headers, proxy)
         except (OSError, ValueError, ends.WebSocketException, _StaleError) as error:
             reason = reason_of_websocket_error(error, address)
             if self.connected:
-                self._lose(reason.text)
+                self._note_loss(reason.text)
             if reason.unclear and not self._reached:
-                service, given = options.service, options.proxy
-                reason = await look_closer(
-                    service, given, reason, address, open_timeout=options.open_timeout
+                service, proxy_option = options.service, options.proxy
+                reason = await check_scheme(
+                    service, proxy_option, reason, address, open_timeout=options.open_timeout
                 )
             fault = reason.fatal(reached=self._reached)
-            if fault is not None and not self._helps(fault, headers):
+            if fault is not None and not self._can_retry(fault, headers):
                 # The cause may quote the address of a proxy with its password.
                 quotes = isinstance(error, ends.InvalidProxy | ValueError)
                 raise fault from None if quotes else error
@@ -207,29 +207,29 @@ class Receiver(Generic[DataT]):
             return _TOKEN_WAIT if isinstance(fault, AuthenticationError) else math.inf
         return math.inf
 
-    def _helps(self, fault: ImeLiveError, headers: dict[str, str]) -> bool:
+    def _can_retry(self, fault: ImeLiveError, headers: dict[str, str]) -> bool:
         """Return whether the next connection may succeed with a new token or selection."""
         if isinstance(fault, AuthenticationError):
-            return self._options.credentials.refused(headers, fault.reason)
+            return self._options.credentials.note_refused(headers, fault.reason)
         if isinstance(fault, UnknownContractError):
-            return self.selection.refused(str(fault))
+            return self.selection.handle_refusal(str(fault))
         return False
 
     def _note_end(self, reason: str, address: str, *, expected: bool) -> None:
         if self._opened is None:
             text = f"no connection to {address}: {reason}"
-            self._tell(reason)
+            self._notify(reason)
         else:
             text = f"the connection to {address} has ended: {reason}"
         self._reason = text
         write = self._limited.info if expected else self._limited.warning
         write(f"{text}; trying again", key=reason)
 
-    def _lose(self, reason: str) -> None:
+    def _note_loss(self, reason: str) -> None:
         self.connected, self.status = False, None
-        self._tell(reason)
+        self._notify(reason)
 
-    async def _converse(
+    async def _use_connection(
         self, keys: list[Selector], headers: dict[str, str], proxy: str | None
     ) -> None:
         """Use one connection until it ends.
@@ -239,7 +239,7 @@ class Receiver(Generic[DataT]):
             ImeLiveError: the error that ends the stream.
         """
         options = self._options
-        resumption = self._resume_point.resumption(self.selection.held)
+        resumption = self._resume_point.resumption(self.selection.selectors)
         async with Connect(
             options.service.stream(keys, options.parameters(resumption)),
             additional_headers=headers,
@@ -251,16 +251,16 @@ class Receiver(Generic[DataT]):
                 self._first.reschedule(None)
             self._resume_point.begin()
             if resumption.snapshot:
-                self.selection.relearn()
+                self.selection.forget_matches()
             self._reached = self.connected = True
             log.info("connected to %s", options.service.place)
-            self._tell()
+            self._notify()
             try:
                 await first_of(
                     self._read(connection, headers),
                     self._commands.run(connection),
-                    self._watch(),
-                    self._notice(connection, headers),
+                    self._watch_silence(),
+                    self._watch_close(connection, headers),
                 )
             except _StaleError:
                 connection.transport.abort()  # the other side would not answer a close frame
@@ -275,28 +275,28 @@ class Receiver(Generic[DataT]):
         read, take, put = self._reader.read, self._resume_point.take, self.queue.put
         filtered = self.selection.has_filters
         while True:
-            raw = await connection.recv(decode=False)
+            frame = await connection.recv(decode=False)
             self._arrivals += 1
-            found = read(raw)
-            if isinstance(found, Message):
+            message = read(frame)
+            if isinstance(message, Message):
                 if filtered:
-                    self.selection.note(found.key)
-                if not take(found.key, found.timestamp_text):
+                    self.selection.note(message.key)
+                if not take(message.key, message.timestamp_text):
                     continue
-                if not put(found):
-                    await self._put_later(found)
+                if not put(message):
+                    await self._put_later(message)
                 self._wake()
-            elif isinstance(found, Status):
-                self.status = found if self.connected else None
-            elif isinstance(found, ControlData) and found.action == LISTING:
-                self.selection.listed(found)
-                for fault in found.errors:
+            elif isinstance(message, Status):
+                self.status = message if self.connected else None
+            elif isinstance(message, ControlData) and message.action == LISTING:
+                self.selection.take_listing(message)
+                for fault in message.errors:
                     self._limited.warning(
                         f"{fault.contract} was left out: {fault.error}", key="left out"
                     )
-            elif isinstance(found, ControlData):
-                gone, error = self.selection.answered(found)
-                self._forget(gone)
+            elif isinstance(message, ControlData):
+                removed, error = self.selection.take_answer(message)
+                self._forget(removed)
                 filtered = self.selection.has_filters
                 if error is not None:
                     raise error
@@ -304,7 +304,7 @@ class Receiver(Generic[DataT]):
                 log.debug("ignored a message of an unknown channel")
             if not proven:
                 proven = True
-                self._options.credentials.accepted(headers)
+                self._options.credentials.note_accepted(headers)
 
     async def _put_later(self, message: Message[DataT]) -> None:
         try:
@@ -312,45 +312,45 @@ class Receiver(Generic[DataT]):
                 self._room.clear()
                 # Set before the next attempt, because another thread may take one at any moment.
                 self.full = True
-                # The answer to a command comes after the data, and its waiter may be the reader.
+                # The answer to a command arrives after the data, and the reader may wait for it.
                 if self.queue.put(message, beyond=self.selection.unsettled):
                     return
                 await self._room.wait()
         except asyncio.CancelledError:
-            # It counts as received, so it is not sent again.
+            # The message counts as received, so the gateway will not send it again.
             self.queue.put(message, beyond=True)
             self._wake()
             raise
         finally:
             self.full = False
 
-    async def _notice(self, connection: ClientConnection, headers: dict[str, str]) -> None:
+    async def _watch_close(self, connection: ClientConnection, headers: dict[str, str]) -> None:
         # A market may be quiet for longer than a token lives. An answered ping means that the
         # gateway has accepted the token.
         with suppress(ends.ConnectionClosed):
             await (await connection.ping())
-            self._options.credentials.accepted(headers)
+            self._options.credentials.note_accepted(headers)
         # `_read` raises the end after it has read earlier messages, for which it may have to wait.
         await connection.wait_closed()
         if self.connected:
-            self._lose(reason_of_websocket_error(connection.protocol.close_exc, "").text)
+            self._note_loss(reason_of_websocket_error(connection.protocol.close_exc, "").text)
         await asyncio.Event().wait()
 
-    def _forget(self, gone: Sequence[Selector]) -> None:
-        if gone:
-            self._resume_point.forget(gone)
-            self.queue.purge([key for key in gone if not isinstance(key, ContractFilter)])
+    def _forget(self, keys: Sequence[Selector]) -> None:
+        if keys:
+            self._resume_point.forget(keys)
+            self.queue.purge([key for key in keys if not isinstance(key, ContractFilter)])
 
-    async def _watch(self) -> None:
+    async def _watch_silence(self) -> None:
         limit = self._options.stale_after
         if limit is None:
             await asyncio.Event().wait()
             return
-        seen, quiet = self._arrivals, 0
-        while quiet < _WORN:
-            await asyncio.sleep(limit / _WORN)
-            quiet = quiet + 1 if self._arrivals == seen and not self.full else 0
-            seen = self._arrivals
+        arrivals, quiet_checks = self._arrivals, 0
+        while quiet_checks < _SILENCE_CHECKS:
+            await asyncio.sleep(limit / _SILENCE_CHECKS)
+            quiet_checks = quiet_checks + 1 if self._arrivals == arrivals and not self.full else 0
+            arrivals = self._arrivals
         raise _StaleError(f"no message for {limit:g} s")
 
 

@@ -19,7 +19,7 @@ from ime_live.settings.rule import SWITCH
 
 
 class BaseStream(Generic[DataT]):
-    """A running stream; `Stream` and `BlockingStream` add how to read it."""
+    """The common part of `Stream` and `BlockingStream`."""
 
     def __init__(self, options: StreamOptions, data: type[DataT], wake: Callable[[], None]) -> None:
         """Create a stream whose receiver does not run yet.
@@ -54,9 +54,9 @@ class BaseStream(Generic[DataT]):
 
     @property
     def contracts(self) -> Selected:
-        """The contracts of the stream: the first ones, and changes once they are confirmed.
+        """The contracts of the stream: those of `connect`, with the changes that are confirmed.
 
-        A contract that was asked for by name and by id is in it once, after the first change.
+        After the first change, a contract that was selected by name and by id is in it once.
         """
         return self._receiver.selection.contracts
 
@@ -109,7 +109,7 @@ class Stream(BaseStream[DataT]):
             self._arrived.clear()
             await self._arrived.wait()
         if receiver.full:
-            receiver.made_room()
+            receiver.note_room()
         return message
 
     async def add(
@@ -128,10 +128,10 @@ class Stream(BaseStream[DataT]):
         Args:
             contract_names: contracts by name, and patterns of names.
             contract_ids: contracts by id, and patterns of ids.
-            markets: all contracts of these markets, also those that are listed later.
+            markets: all contracts of these markets, including those that are listed later.
             underlying: all contracts of an underlying, by its name or id, or of several. Together
                 with `markets` or patterns, only contracts that match both are added.
-            snapshot: whether to send their present states at once; None as given to `connect`.
+            snapshot: whether to send their present states at once; None takes that of `connect`.
 
         Returns:
             All contracts of the stream.

@@ -27,7 +27,7 @@ class FieldMap:
         levels: for each of the three best levels: buy quantity, buy price, sell quantity, price.
         closing: the closing price is the first of these that is not 0.
         settled_on: day of ``previous_close``; empty for a contract that was never settled.
-        pushed_at: timestamp of the board. It moves with every push and is no change.
+        pushed_at: timestamp of the board. It changes with every push, and is not part of the state.
         ordered_at, traded_at: time of the last change of orders, and of the last trade.
         twelve_hours: whether its times have been seen on a 12-hour clock without AM and PM.
         static: fields that do not change during a day. If an attribute is named twice, the first
@@ -60,7 +60,7 @@ class FieldMap:
     @property
     def times(self) -> tuple[str, ...]:
         """The fields that contain times."""
-        return tuple(each for each in (self.pushed_at, self.ordered_at, self.traded_at) if each)
+        return tuple(filter(None, (self.pushed_at, self.ordered_at, self.traded_at)))
 
 
 def _derivative(
@@ -149,7 +149,7 @@ FUTURE: Final = replace(
     closing=("ClosingPrice", "TodayLiveSettlement", "LastTradedPrice"),
     settled_on="LastSettlementPriceDate",
 )
-# The SignalR hub has sent each option field twice, `_CallX` and `CallX`; either alone will do.
+# The SignalR hub has sent each option field twice, `_CallX` and `CallX`; one of them is enough.
 CALL, PUT = _option("Call", "_"), _option("Put", "_")
 PLAIN_CALL, PLAIN_PUT = _option("Call", ""), _option("Put", "")
 CDC: Final = replace(
@@ -223,7 +223,7 @@ PUSHED_AT: Final = {
 """Method of a board → the field with the timestamp of its push, where it has one."""
 
 OTHER_METHODS: Final = frozenset({CLOCK, "updateAllMarketData"})
-"""Methods that are known and are no boards: the exchange's clock, and totals of the market."""
+"""Known methods that are not boards: the exchange's clock, and totals of the market."""
 
 METHODS: Final = {method.lower(): method for method in (*BOARDS, *OTHER_METHODS)}
 """Every known method by its name in lower case: SignalR compares names without regard to case."""

@@ -54,8 +54,8 @@ class Frame(Struct, frozen=True):
     """The content of a frame.
 
     Attributes:
-        boards: boards in the frame's order, also those without a row. The SignalR hub puts all
-            waiting messages into one frame, so there may be several of a kind: the last one counts.
+        boards: boards in the frame's order, including empty ones. The SignalR hub puts all waiting
+            messages into one frame, so there may be several of a kind: the last one counts.
         day: day of the frame, or else the caller's; None if it is unknown.
         has_day: whether the frame itself has the day.
         clock: latest timestamp in the frame, Tehran's wall clock; None if it has none.

@@ -2,7 +2,7 @@
 
 A message is a whole board; a board has one row per contract (for options: per strike). A message or
 row that cannot be read affects only itself, and a bad static field only that field. If a frame does
-not tell the day, the caller may pass it in.
+not have the day, the caller may pass it in.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ime_live.feeds.boards.invocations import (
     read_invocations,
 )
 from ime_live.feeds.boards.parsers import ParseError, Row, identity, read_clock
-from ime_live.feeds.boards.row_cache import BoardRow, Known, KnownSide, RowCache, decode
+from ime_live.feeds.boards.row_cache import BoardRow, CachedContract, CachedRow, RowCache, decode
 from ime_live.feeds.boards.rows import (
     DEFAULT_PRICE_LIMITS,
     MAX_AHEAD,
@@ -81,11 +81,11 @@ class FrameReader:
 
         Args:
             frame: the frame as JSON, or decoded.
-            day: day of rows with only a time, if the frame does not tell it: warehouse receipts
-                often arrive in frames of their own.
+            day: day of rows that have only a time, if the frame does not have it: warehouse
+                receipts often arrive in frames of their own.
             latest: present time, Tehran's wall clock. A timestamp later than this by more than
-                `ime_live.feeds.boards.rows.MAX_AHEAD` tells no day, and no row with only a time is
-                dated later. None for recordings.
+                `ime_live.feeds.boards.rows.MAX_AHEAD` does not determine the day, and no row with
+                only a time is dated later. None for recordings.
 
         Raises:
             FeedError: it is not JSON, or not a frame.
@@ -108,12 +108,12 @@ class FrameReader:
                 if method == CLOCK or method in self._boards:
                     dropped.append(RowError(method, None, None, message.problem))
             elif method == CLOCK:
-                said = unwrap([decode(each) for each in message.arguments])
-                clock_time = read_clock(said) if isinstance(said, str) else None
+                text = unwrap([decode(argument) for argument in message.arguments])
+                clock_time = read_clock(text) if isinstance(text, str) else None
                 if clock_time is not None:
                     exchange_time = clock_time
-                elif said not in ([], None, ""):
-                    dropped.append(RowError(CLOCK, None, None, f"A: is not a clock, {got(said)}"))
+                elif text not in ([], None, ""):
+                    dropped.append(RowError(CLOCK, None, None, f"A: is not a clock, {got(text)}"))
             elif method in PUSHED_AT or (method in self._boards and method in BOARDS):
                 pushes.append((method, self._rows(method, message)))
         frame_day, clock = _day_and_clock(dict(pushes), exchange_time, latest)
@@ -132,8 +132,8 @@ class FrameReader:
         last = self._cache.last(method)
         ids = ROW_IDS[method]
         rows: list[BoardRow] = []
-        for each in message.arguments:
-            row = BoardRow(each, last)
+        for argument in message.arguments:
+            row = BoardRow(argument, last)
             decoded = row.decoded
             if row.known is None and not (
                 isinstance(decoded, Mapping) and any(field in decoded for field in ids)
@@ -145,15 +145,19 @@ class FrameReader:
 
     def _read_board(self, method: str, rows: Sequence[BoardRow], when: _FrameTimes) -> Board:
         builder = _BoardBuilder(method)
-        known: dict[bytes, Known] = {}
+        cached: dict[bytes, CachedRow] = {}
         for index, row in enumerate(rows):
-            sides = self._again(row, index, when, builder) or self._anew(row, index, when, builder)
+            sides = self._read_cached(row, index, when, builder) or self._read_new(
+                row, index, when, builder
+            )
             if row.body is not None and sides:
-                known[row.body] = sides
-        self._cache.keep(method, known)
+                cached[row.body] = sides
+        self._cache.keep(method, cached)
         return builder.board()
 
-    def _again(self, row: BoardRow, index: int, when: _FrameTimes, builder: _BoardBuilder) -> Known:
+    def _read_cached(
+        self, row: BoardRow, index: int, when: _FrameTimes, builder: _BoardBuilder
+    ) -> CachedRow:
         """Return a known row's contracts with their new times; empty if it is not known."""
         for side in row.known or ():
             times = {**side.times, **row.timestamps}
@@ -166,15 +170,17 @@ class FrameReader:
                 builder.take(index, quote, timestamp)
         return row.known or ()
 
-    def _anew(self, row: BoardRow, index: int, when: _FrameTimes, builder: _BoardBuilder) -> Known:
+    def _read_new(
+        self, row: BoardRow, index: int, when: _FrameTimes, builder: _BoardBuilder
+    ) -> CachedRow:
         """Read a new row, and return its contracts if all of them could be read."""
         if not isinstance(row.decoded, Mapping):
             wrong = isinstance(row.decoded, FeedError)
             reason = f"{row.decoded}" if wrong else f"the row is not an object, {got(row.decoded)}"
             builder.refuse(index, None, reason, None if wrong else row.decoded)
             return ()
-        known: list[KnownSide] = []
-        whole = all(
+        contracts: list[CachedContract] = []
+        complete = all(
             row.decoded.get(name) == timestamp for name, timestamp in row.timestamps.items()
         )
         for spellings in BOARDS[builder.method]:
@@ -193,14 +199,14 @@ class FrameReader:
             except ParseError as error:
                 contract_id = _known_id(row.decoded, fields)
                 builder.refuse(index, contract_id, str(error), row.decoded)
-                whole = False
+                complete = False
             else:
                 quote = _on_board(quote, builder.method)
                 self._names[quote.contract.contract_id] = quote.contract.contract_name
                 builder.take(index, quote, timestamp)
                 times = {name: row.decoded[name] for name in fields.times if name in row.decoded}
-                known.append(KnownSide(fields, quote, times))
-        return tuple(known) if whole else ()
+                contracts.append(CachedContract(fields, quote, times))
+        return tuple(contracts) if complete else ()
 
 
 class _FrameTimes(Struct, frozen=True):
@@ -235,7 +241,7 @@ class _BoardBuilder:
         self._quotes.append(quote)
         self._timestamps.append(timestamp)
         contract_id = quote.contract.contract_id
-        self._lost += [RowError(self.method, index, contract_id, each) for each in quote.lost]
+        self._lost += [RowError(self.method, index, contract_id, reason) for reason in quote.lost]
 
     def refuse(self, index: int, contract_id: str | None, reason: str, row: object) -> None:
         self._errors.append(RowError(self.method, index, contract_id, reason, row))

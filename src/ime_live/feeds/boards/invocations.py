@@ -64,20 +64,20 @@ def read_invocations(
     """Read a frame's messages, in its order. A keep-alive (``{}``) has none.
 
     Args:
-        frame: JSON, or what was decoded from it.
+        frame: JSON, or the decoded object.
 
     Raises:
-        FeedError: not JSON, or not a frame.
+        FeedError: it is not JSON, or not a frame.
     """
     if isinstance(frame, bytes | str):
         try:
             messages = _decode_frame(frame).messages
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            # In another form than usual: slower, and with more patience.
+            # An unusual form, which the slower and more tolerant reader may understand.
             frame = read_json(frame)
         else:
-            for each in messages or ():
-                yield _message(each.hub, each.method, each.arguments)
+            for message in messages or ():
+                yield _message(message.hub, message.method, message.arguments)
             return
     if not isinstance(frame, Mapping):
         raise FeedError(f"a frame must be a JSON object, {got(frame)}")
@@ -85,14 +85,14 @@ def read_invocations(
 
 
 def read_json(text: bytes | str, what: str = "a frame") -> Any:  # noqa: ANN401 - any JSON
-    """Decode JSON that may contain NaN or numbers beyond a float, which only their row loses.
+    """Decode JSON that may contain NaN or too large numbers, so that only their row is lost.
 
     Args:
         text: the JSON.
-        what: it is, for the error.
+        what: name of the text, for the error.
 
     Raises:
-        FeedError: not JSON.
+        FeedError: it is not JSON.
     """
     try:
         return msgspec.json.decode(text)
@@ -113,10 +113,10 @@ def _messages(frame: Mapping[str, Any]) -> Iterator[Invocation | ForeignInvocati
         return
     if not isinstance(messages, list):
         raise FeedError(f"M of a frame must be a list of messages, {got(messages)}")
-    for each in messages:
-        message = each if isinstance(each, Mapping) else unwrap(each)
+    for item in messages:
+        message = item if isinstance(item, Mapping) else unwrap(item)
         if not isinstance(message, Mapping):
-            yield Invocation("", problem=f"the message must be an object, {got(each)}")
+            yield Invocation("", problem=f"the message must be an object, {got(item)}")
         elif "A" in message:
             yield _message(message.get("H"), message.get("M"), message["A"])
         else:
@@ -145,5 +145,5 @@ def _message(hub: object, method: object, arguments: object) -> Invocation | For
             return Invocation(method, tuple(row for board in boards for row in board or ()))
     if not isinstance(arguments, list):
         return Invocation(method, problem=f"A: must be a list of arguments, {got(arguments)}")
-    # The SignalR hub sends null at times where it has nothing to say.
-    return Invocation(method, tuple(each for each in arguments if each is not None))
+    # The SignalR hub sometimes sends null in place of a row.
+    return Invocation(method, tuple(argument for argument in arguments if argument is not None))

@@ -1,7 +1,7 @@
 """Newest boards: the newest board of each kind, and the changes that a frame makes.
 
-The SignalR hub pushes whole boards, so the newest of a kind replaces all before it. A frame with
-several boards means the same as these boards one by one.
+The SignalR hub pushes whole boards, so the newest of a kind replaces all earlier ones. A frame with
+several boards has the same effect as these boards one by one.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class FrameChanges(Struct):
 
     Attributes:
         quotes: quotes by contract id.
-        contracts: by contract id, the contracts of these quotes, and those that are marked because
-            their board no longer has them.
+        contracts: by contract id, the contracts of these quotes, and those that are delisted now
+            because their board no longer has them.
         late: rows older than earlier ones, which do not count.
     """
 
@@ -69,21 +69,21 @@ class NewestBoards:
         self._boards: dict[str, dict[str, Quote]] = {}
         """By method, in order of arrival, the last board's quotes by contract id."""
         self._contracts: dict[str, Contract] = {}
-        """Contracts from the last boards, with marks of absence."""
+        """Contracts from the last boards, including delisted ones."""
         self._known: dict[str, Contract] = {}
         """Contracts that were registered from these boards before."""
         self._missing: Counter[str] = Counter()
 
     def quotes(self) -> dict[str, Quote]:
-        """The quotes of all newest boards, by contract id."""
+        """Return the quotes of all newest boards, by contract id."""
         return {i: quote for board in self._boards.values() for i, quote in board.items()}
 
     def contracts(self) -> dict[str, Contract]:
-        """The contracts of these quotes, and those that were registered and are marked since."""
-        wanted = self.quotes().keys() | self._known.keys()
-        return {i: contract for i, contract in self._contracts.items() if i in wanted}
+        """Return the contracts of these quotes, and registered ones that are now delisted."""
+        ids = self.quotes().keys() | self._known.keys()
+        return {i: contract for i, contract in self._contracts.items() if i in ids}
 
-    def know(
+    def restore(
         self,
         contracts: Iterable[Contract],
         pushed_at: Mapping[str, datetime] | None = None,
@@ -99,8 +99,8 @@ class NewestBoards:
         """
         self._known = {contract.contract_id: contract for contract in contracts}
         for contract_id, stored in (pushed_at or {}).items():
-            ours = self.pushed_at.get(contract_id)
-            if _is_believed(stored, latest) and (ours is None or ours < stored):
+            own = self.pushed_at.get(contract_id)
+            if _is_plausible(stored, latest) and (own is None or own < stored):
                 self.pushed_at[contract_id] = stored
                 for board in self._boards.values():
                     board.pop(contract_id, None)
@@ -121,39 +121,39 @@ class NewestBoards:
         return changes
 
     def _take(self, board: Board, latest: datetime | None, changes: FrameChanges) -> None:
-        fresh: dict[str, Quote] = {}
+        quotes: dict[str, Quote] = {}
         late: list[LateRow] = []
         for quote, pushed_at in zip(board.quotes, board.pushed_at, strict=True):
             contract_id = quote.contract.contract_id
             newest = self.pushed_at.get(contract_id)
-            if pushed_at and newest and pushed_at < newest and _is_believed(newest, latest):
+            if pushed_at and newest and pushed_at < newest and _is_plausible(newest, latest):
                 late.append(LateRow(board.method, contract_id, pushed_at, newest))
                 continue
-            if pushed_at and _is_believed(pushed_at, latest):
+            if pushed_at and _is_plausible(pushed_at, latest):
                 self.pushed_at[contract_id] = pushed_at
-            fresh[contract_id] = quote
+            quotes[contract_id] = quote
         changes.late += late
-        if not fresh:
+        if not quotes:
             return  # an empty board, as on holidays, does not delist its contracts
-        contracts = {i: quote.contract for i, quote in fresh.items()}
+        contracts = {i: quote.contract for i, quote in quotes.items()}
         self._contracts |= contracts
-        held = self._boards.pop(board.method, {})
+        previous = self._boards.pop(board.method, {})
         unreadable = {error.contract_id for error in board.errors}
-        # A late board does not tell what is listed now; nor is it known which contracts the rows
-        # without an id are about.
+        # A late board does not show which contracts are listed now. Neither does a board with
+        # unreadable rows without an id, which may be of any contract.
         if not late and None not in unreadable:
-            listed = fresh.keys() | unreadable
-            held = {i: quote for i, quote in held.items() if i in listed}
-            gone = self._absent(board.method, listed)
-            self._contracts |= gone
-            contracts |= gone
-        self._boards[board.method] = held | fresh
-        changes.quotes |= fresh
+            listed = quotes.keys() | unreadable
+            previous = {i: quote for i, quote in previous.items() if i in listed}
+            delisted = self._absent(board.method, listed)
+            self._contracts |= delisted
+            contracts |= delisted
+        self._boards[board.method] = previous | quotes
+        changes.quotes |= quotes
         changes.contracts |= contracts
 
     def _absent(self, method: str, listed: Collection[str | None]) -> dict[str, Contract]:
         """Return the contracts to mark as delisted, because this board no longer has them."""
-        gone = {}
+        delisted = {}
         for contract_id, contract in (self._known | self._contracts).items():
             if contract.board != method:
                 continue
@@ -163,9 +163,9 @@ class NewestBoards:
                 self._missing[contract_id] += 1
                 if self._missing[contract_id] >= DELISTED_AFTER:
                     del self._missing[contract_id]
-                    gone[contract_id] = replace(contract, delisted=True)
-        return gone
+                    delisted[contract_id] = replace(contract, delisted=True)
+        return delisted
 
 
-def _is_believed(pushed_at: datetime, latest: datetime | None) -> bool:
+def _is_plausible(pushed_at: datetime, latest: datetime | None) -> bool:
     return latest is not None and pushed_at <= latest

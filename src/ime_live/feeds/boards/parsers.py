@@ -1,8 +1,7 @@
 """Parsers: read single values of the exchange's rows: numbers, ids, texts, times and days.
 
-A value that cannot be read is a `ParseError`, which names the field. A value in another form than
-the SignalR hub's usual one (a number as text, a list of one) is accepted if it has only one
-meaning.
+A value that cannot be read raises a `ParseError`, which names the field. A value in an unusual form
+(a number as text, a list with one element) is accepted if it is unambiguous.
 """
 
 from __future__ import annotations
@@ -60,10 +59,10 @@ def number(row: Row, field: str) -> Number:
         return value
     if value is None or value == "":
         return 0
-    read = _read_number(field, value)
-    if read < 0:
+    parsed = _read_number(field, value)
+    if parsed < 0:
         raise ParseError(field, f"is negative, {got(value)}")
-    return read
+    return parsed
 
 
 def signed(row: Row, field: str) -> Number:
@@ -91,8 +90,8 @@ def _read_number(field: str, value: object) -> Number:
     if _is_empty(plain):
         return 0
     if isinstance(plain, str):
-        written = fold(plain[: _MAX_NUMBER + 1]).replace(_MINUS, "-")
-        match = _NUMBER.fullmatch(written) if len(plain) <= _MAX_NUMBER else None
+        folded = fold(plain[: _MAX_NUMBER + 1]).replace(_MINUS, "-")
+        match = _NUMBER.fullmatch(folded) if len(plain) <= _MAX_NUMBER else None
         if match is None:
             raise ParseError(field, f"is not a number, {got(value)}")
         sign, whole, fraction, exponent = match.groups(default="")
@@ -145,9 +144,9 @@ def identity(row: Row, field: str) -> str:
     if type(plain) is int and 0 < plain < 10**MAX_ID_DIGITS:
         return str(plain)
     if isinstance(plain, str) and len(plain) <= MAX_TEXT:
-        written = fold(plain)
-        digits = re.sub(r"\D", "", written)
-        if _ID.fullmatch(written) and len(digits) <= MAX_ID_DIGITS:
+        folded = fold(plain)
+        digits = re.sub(r"\D", "", folded)
+        if _ID.fullmatch(folded) and len(digits) <= MAX_ID_DIGITS:
             return digits
     raise ParseError(field, f"is not an id, {got(value)}")
 
@@ -196,12 +195,12 @@ def flag(row: Row, field: str) -> bool:
     value = unwrap(row.get(field))
     if isinstance(value, bool) or _is_empty(value):
         return bool(value)
-    known = {"true": True, "1": True, "false": False, "0": False}
+    booleans = {"true": True, "1": True, "false": False, "0": False}
     if (
         isinstance(value, str | int)
-        and (said := known.get(str(value)[:10].strip().lower())) is not None
+        and (boolean := booleans.get(str(value)[:10].strip().lower())) is not None
     ):
-        return said
+        return boolean
     raise ParseError(field, f"is neither true nor false, {got(row.get(field))}")
 
 
@@ -242,7 +241,7 @@ def moment(row: Row, field: str, day: date | None) -> datetime | None:
     if not isinstance(at, time):
         return at
     if day is None:
-        raise ParseError(field, "is a time, and nothing in the frame gives its day")
+        raise ParseError(field, "is a time, and the frame does not have its day")
     return datetime.combine(day, at)
 
 
@@ -325,11 +324,11 @@ def read_day(value: str) -> date | None:
 def read_clock(value: str) -> datetime | None:
     """Read the exchange's clock, ``یکشنبه ۱۷ بهمن ۱۴۰۰  -  ۱۳:۲۶:۰۵``; ``None`` if it is none."""
     day = read_day(value)
-    found = _TIME.search(fold(value))
-    if day is None or found is None or day.year not in YEARS:
+    match = _TIME.search(fold(value))
+    if day is None or match is None or day.year not in YEARS:
         return None
     try:
-        return datetime.combine(day, _time(found))
+        return datetime.combine(day, _time(match))
     except ValueError:
         return None
 

@@ -54,7 +54,7 @@ def read_price_limits(text: str) -> PriceLimits:
     for part in re.split("[,،]", fold(text)):
         if not part.strip():
             continue
-        name, _, value = (each.strip() for each in part.partition("="))
+        name, _, value = (word.strip() for word in part.partition("="))
         if not name:
             raise SettingsError(
                 f"{flag('price_limits')} must name a contract before each =, got {part.strip()!r}"

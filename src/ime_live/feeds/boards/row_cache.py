@@ -27,8 +27,8 @@ _NEEDLE: Final = f'{TIMESTAMP_FIELD}"'.encode()
 _MEMBER: Final = re.compile(rb'"\s*:\s*"([0-9T:. -]*)"')
 
 
-class KnownSide(Struct, frozen=True):
-    """A contract as its row has it.
+class CachedContract(Struct, frozen=True):
+    """A contract as it was read from its row.
 
     Attributes:
         fields: names of its fields.
@@ -41,7 +41,7 @@ class KnownSide(Struct, frozen=True):
     times: Mapping[str, object]
 
 
-Known = tuple[KnownSide, ...]
+CachedRow = tuple[CachedContract, ...]
 """The contracts of a row; for options the two sides of a strike."""
 
 
@@ -81,20 +81,20 @@ class RowCache:
     """The rows of a board's last push."""
 
     def __init__(self) -> None:
-        self._pushes: dict[str, dict[bytes, Known]] = {}
+        self._pushes: dict[str, dict[bytes, CachedRow]] = {}
         """By method, the rows of its last push by their bodies."""
 
-    def last(self, method: str) -> Mapping[bytes, Known]:
+    def last(self, method: str) -> Mapping[bytes, CachedRow]:
         """Return the rows of a board's last push by their bodies."""
         return self._pushes.get(method, {})
 
-    def keep(self, method: str, rows: dict[bytes, Known]) -> None:
+    def keep(self, method: str, rows: dict[bytes, CachedRow]) -> None:
         """Replace the rows of the last push by those of this one."""
         self._pushes[method] = rows
 
 
 class BoardRow:
-    """A row while it is read: its bytes, and the known or decoded row of them.
+    """A row while it is read: its bytes, and the cached or decoded row.
 
     Attributes:
         body: its bytes without timestamps; None if it was decoded before.
@@ -105,11 +105,11 @@ class BoardRow:
 
     __slots__ = ("body", "decoded", "known", "timestamps")
 
-    def __init__(self, value: object, last: Mapping[bytes, Known]) -> None:
+    def __init__(self, value: object, last: Mapping[bytes, CachedRow]) -> None:
         self.decoded: object = value
         self.body: bytes | None = None
         self.timestamps: Mapping[str, str] = {}
-        self.known: Known | None = None
+        self.known: CachedRow | None = None
         if isinstance(value, Raw):
             raw = bytes(value)
             self.body, self.timestamps = cut(raw)
@@ -118,7 +118,7 @@ class BoardRow:
                 self.decoded = decode(value)
 
     def timestamp(self, field: str) -> datetime | None:
-        """Return when its board was pushed; None if that cannot be read, an error of the row."""
+        """Return the timestamp of the board in this row; None if it cannot be read."""
         times: Row = self.timestamps
         if field not in times:
             times = self.decoded if isinstance(self.decoded, Mapping) else {}
@@ -131,7 +131,7 @@ class BoardRow:
 
 
 def decode(value: object) -> object:
-    """Decode a value that may be bytes of JSON; return the error if they are none."""
+    """Decode a value that may be bytes of JSON; return the error if they cannot be decoded."""
     if not isinstance(value, Raw):
         return value
     try:

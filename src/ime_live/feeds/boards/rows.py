@@ -92,7 +92,7 @@ def read_row(
         clock: clock of the frame, Tehran; None if it has none.
         price_limits: see `PriceLimits`.
         latest: present time, Tehran; a row with only times is not dated later.
-        names: by contract id, the name of a contract whose row does not tell it.
+        names: names by contract id, for rows without a name.
 
     Raises:
         ParseError: a field of the state is missing or implausible; the text names it.
@@ -137,10 +137,10 @@ def read_row(
         ),
     )
     static: dict[str, Any] = {}
-    for attribute, field, read in fields.static:
+    for attribute, field, parse in fields.static:
         if static.get(attribute) is None:
             try:
-                static[attribute] = read(row, field)
+                static[attribute] = parse(row, field)
             except ParseError as error:
                 static[attribute] = None
                 lost.append(str(error))
@@ -196,8 +196,8 @@ def pushed_at(
 ) -> datetime | None:
     """Return the timestamp of the row, Tehran's wall clock.
 
-    None for rows without one, as of warehouse receipts. It moves with each push, and is no part of
-    the contract's state.
+    None for rows without one, such as those of warehouse receipts. It changes with each push, and
+    is not part of the contract's state.
 
     Raises:
         ParseError: it cannot be read.
@@ -261,8 +261,8 @@ def _allowed_range(
     reach = middle * Decimal(str(limit))
     lowest = max(1, int((middle - reach).to_integral_value(ROUND_CEILING)))
     highest = int((middle + reach).to_integral_value(ROUND_FLOOR))
-    # Trades of today outside the range prove that other limits apply. An open range is then
-    # true where a narrow one would have programs hold back good orders.
+    # Trades of today outside the range prove that other limits apply. An open range is then better
+    # than a wrong one, with which programs would hold back good orders.
     traded_beyond = high > highest or 0 < low < lowest
     return OPEN_RANGE if traded_beyond or lowest > highest else (lowest, highest)
 
@@ -294,7 +294,7 @@ def _moment_of(
     if fields.twelve_hours:
         ordered, traded = (_afternoon(at, clock) for at in (ordered, traded))
     if traded and pushed and traded > pushed + AHEAD:
-        # A board pushed after midnight still tells yesterday's last trade, by its time alone.
+        # A board pushed after midnight still has yesterday's last trade, by its time alone.
         before = pushed.date() - _DAY
         traded = datetime.combine(min(ordered.date(), before) if ordered else before, traded.time())
     moments = [at for at in (ordered, traded) if at]
@@ -303,7 +303,7 @@ def _moment_of(
     if moments:
         return max(moments)
     if day is None:
-        raise ParseError(fields.traded_at, "is empty, and nothing in the frame gives a day")
+        raise ParseError(fields.traded_at, "is empty, and the frame does not have a day")
     return datetime.combine(day, time())
 
 

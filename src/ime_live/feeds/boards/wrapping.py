@@ -11,11 +11,11 @@ from typing import Any, Final
 import msgspec
 
 MAX_DEPTH: Final = 5
-"""Wrappings around a value beyond which it is refused as an attack or a mistake."""
+"""Maximum number of wrappings around a value; a deeper value is an attack or a mistake."""
 
 _SHOWN: Final = 40  # characters of a value that a message quotes
-_MOST_DIGITS: Final = 40  # of a number that is quoted; Python refuses to write very long ones
-_MOST_MEMBERS: Final = 3  # names of members that are quoted
+_MAX_DIGITS: Final = 40  # of a number that is quoted; Python refuses to write very long ones
+_MAX_MEMBERS: Final = 3  # names of members that are quoted
 
 
 def unwrap(value: object) -> object:
@@ -42,31 +42,33 @@ def unwrap(value: object) -> object:
 def rows_in(value: object, ids: Collection[str], depth: int = 0) -> Iterator[object]:
     """Return the rows in a value, in their order, with any wrapping.
 
-    Lists are gone through. An object that has none of the fields of a row's id stands for its only
-    member that holds something itself, or for all of its members if each of them is a list or an
-    object. A value that is no row and wraps none is returned as it is.
+    Lists are searched. An object without any of the id fields of a row stands for its only
+    non-empty member, or for all of its members if each of them is a list or an object. A value that
+    neither is a row nor wraps one is returned unchanged.
 
     Args:
         value: decoded JSON.
         ids: the fields of which a row has one.
         depth: wrappings around ``value``.
     """
-    while isinstance(value, str) and (said := _read_json(value)) is not value:
-        value = said
+    while isinstance(value, str) and (decoded := _read_json(value)) is not value:
+        value = decoded
     inner: Collection[object] | None = None
     if depth <= MAX_DEPTH:
         if isinstance(value, list):
             inner = value
-        elif isinstance(value, Mapping) and not any(each in value for each in ids):
-            found = [each for each in map(_container, value.values()) if each is not None]
-            full = [each for each in found if each]
-            if found and (len(full) <= 1 or len(found) == len(value)):
-                inner = full
+        elif isinstance(value, Mapping) and not any(field in value for field in ids):
+            containers = [
+                container for container in map(_container, value.values()) if container is not None
+            ]
+            filled = [container for container in containers if container]
+            if containers and (len(filled) <= 1 or len(containers) == len(value)):
+                inner = filled
     if inner is None:
         yield value
     else:
-        for each in inner:
-            yield from rows_in(each, ids, depth + 1)
+        for item in inner:
+            yield from rows_in(item, ids, depth + 1)
 
 
 def got(value: object) -> str:
@@ -76,13 +78,13 @@ def got(value: object) -> str:
             return "got null"
         case bool():
             return f"got {str(value).lower()}"
-        case int() if abs(value) >= 10**_MOST_DIGITS:
-            return f"got a number of more than {_MOST_DIGITS} digits"
+        case int() if abs(value) >= 10**_MAX_DIGITS:
+            return f"got a number of more than {_MAX_DIGITS} digits"
         case list():
             return f"got a list of {len(value)}"
         case Mapping():
-            names = ", ".join(repr(str(each)[:_SHOWN]) for each in list(value)[:_MOST_MEMBERS])
-            more = ", …" if len(value) > _MOST_MEMBERS else ""
+            names = ", ".join(repr(str(name)[:_SHOWN]) for name in list(value)[:_MAX_MEMBERS])
+            more = ", …" if len(value) > _MAX_MEMBERS else ""
             return f"got an object with {names}{more}" if value else "got an empty object"
         case str():
             return f"got {value[:_SHOWN]!r}{'…' if len(value) > _SHOWN else ''}"

@@ -1,6 +1,6 @@
-"""Access: proxy, TLS, User-Agent and timeouts of the connections to the exchange.
+"""Access: choose the proxy, TLS, User-Agent and timeouts of connections to the exchange.
 
-All transports use it, so they take the same way. Its texts never contain a proxy's password.
+All transports use the same. No error text contains a proxy's password.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Access(Struct, frozen=True):
     timeout: float
 
     def client(self) -> httpx.AsyncClient:
-        """Make an HTTP client: cookies are kept, redirects not followed."""
+        """Create an HTTP client that keeps cookies and does not follow redirects."""
         return httpx.AsyncClient(
             headers={"User-Agent": self.user_agent},
             timeout=self.timeout,
@@ -61,11 +61,10 @@ class Access(Struct, frozen=True):
 
 
 def read_access(settings: SignalRHubSettings, url: str) -> Access:
-    """Decide how ``url`` is reached.
+    """Return how to reach ``url``, by the settings and the environment.
 
     Raises:
-        SettingsError: ``url`` cannot be used, or the proxy, given or of the environment; the text
-            does not hold its password.
+        SettingsError: ``url`` or the proxy cannot be used; the text does not have its password.
     """
     try:
         httpx.URL(url)
@@ -124,9 +123,9 @@ def _check_proxy(proxy: str, name: str) -> None:
             f"{name} must have a password if it has a user, got {shown_url(proxy)}; write "
             "user:@host for an empty one"
         )
-    missing = [each for each in _SOCKS_LIBRARIES if find_spec(each) is None]
-    if parts.scheme.startswith("socks") and missing:
+    missing_libraries = [library for library in _SOCKS_LIBRARIES if find_spec(library) is None]
+    if parts.scheme.startswith("socks") and missing_libraries:
         raise SettingsError(
-            f"{name} needs more packages to be a SOCKS proxy ({missing[0]} is missing): "
+            f"{name} needs more packages to be a SOCKS proxy ({missing_libraries[0]} is missing): "
             'pip install "ime-live[socks]"'
         )

@@ -21,8 +21,8 @@ def read_base(url: str, option: str) -> SplitResult:
     """Read a base URL; the path of the result ends in a slash.
 
     Args:
-        url: as it was given.
-        option: its name, for texts.
+        url: the URL.
+        option: name of its option, for messages.
 
     Raises:
         SettingsError: it is not an http or https URL, or holds a password or a query.
@@ -59,7 +59,7 @@ class Address:
 
     def _take(self, parts: SplitResult, query: str) -> None:
         self.root = f"{parts.scheme}://{parts.netloc}/"
-        """The host's front page, where cookies are given out."""
+        """The host's front page, which sets cookies."""
         self.host = parts.hostname
         self._base = parts.geturl()
         self._query = query  # that goes with every call
@@ -102,10 +102,10 @@ class Address:
         """Return the URL that resumes after a cursor, which long polling sends in its body.
 
         Args:
-            transport: the one that was connected before.
-            token: of the negotiation.
+            transport: the transport of the connection.
+            token: token of the negotiation.
             tid: see `TIDS`.
-            place: as of `place`.
+            place: cursor from `cursor_query`; None if it is sent in the body.
         """
         url = self._receiving("reconnect", transport, token, tid=str(tid))
         return f"{url}&{place}" if place else url
@@ -129,7 +129,7 @@ class Address:
         return f"{self._base}{verb}?{_encode(query)}" + (f"&{self._query}" if self._query else "")
 
 
-def place(cursor: str, groups: str | None) -> str:
+def cursor_query(cursor: str, groups: str | None) -> str:
     """Return the cursor, as a query or the body of a form.
 
     Args:

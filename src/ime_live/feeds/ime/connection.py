@@ -17,12 +17,12 @@ import httpx
 from ime_live.clock import Clock
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import Access
-from ime_live.feeds.ime.addresses import TIDS, Address, place
-from ime_live.feeds.ime.frame_source import HearDate
+from ime_live.feeds.ime.addresses import TIDS, Address, cursor_query
+from ime_live.feeds.ime.frame_source import OnDate
 from ime_live.feeds.ime.responses import (
     get,
     network_errors,
-    within,
+    with_prefix,
 )
 from ime_live.feeds.ime.signalr import (
     Envelope,
@@ -65,35 +65,35 @@ class ConnectionContext:
         *,
         clock: Clock,
         random: Callable[[], float],
-        hear_date: HearDate,
+        on_date: OnDate,
     ) -> None:
         """Create a context.
 
         Args:
-            address: of the SignalR hub.
-            access: how it is reached.
-            client: of `access`, for as long as cookies are to be kept.
+            address: address of the SignalR hub.
+            access: how to reach it.
+            client: a client of `access`, which keeps the cookies.
             clock: the machine's clock.
-            random: a number from 0 to below 1.
-            hear_date: called with the ``Date`` of the answers to negotiate.
+            random: returns a number from 0 to below 1.
+            on_date: called with the ``Date`` of the answers to negotiate.
         """
         self.address = address
         self.access = access
         self.client = client
         self.clock = clock
         self.random = random
-        self.hear_date = hear_date
+        self.on_date = on_date
         self.greeted_at = float("-inf")
         """When the front page was last loaded for cookies."""
 
     @property
     def now(self) -> int:
-        """Return milliseconds since the Unix epoch."""
+        """Milliseconds since the Unix epoch."""
         return int(self.clock.time() * 1000)
 
     @property
     def tid(self) -> int:
-        """Return a random number for a call to connect."""
+        """A random number for a call to connect; see `TIDS`."""
         return int(self.random() * TIDS)
 
 
@@ -126,7 +126,7 @@ class SignalRConnection:
         self._idle = 0
         """Number of polls in a row that were answered at once and empty."""
         self._early: deque[bytes] = deque()
-        self._last_words: str | None = None
+        self._end_reason: str | None = None
         """Why the SignalR hub has ended this transport; None if it has not."""
         self._ended = False
 
@@ -139,8 +139,8 @@ class SignalRConnection:
         """Connect by a transport, and start.
 
         Raises:
-            FeedError: it does not work; the text says why. If `opened` is False, another
-                transport can be tried after `close`.
+            FeedError: the transport does not work; the text says why. If `opened` is False,
+                another transport can be tried after `close`.
         """
         transport = self._make(name)
         patience = self.negotiation.transport_connect_timeout
@@ -148,18 +148,18 @@ class SignalRConnection:
         try:
             async with asyncio.timeout(patience):
                 await transport.open(url)
-                # A poll may have been answered by anything so far.
+                # A poll may have been answered by something else so far.
                 self.opened = name is not TransportName.LONG_POLLING
                 while True:
                     frame = await transport.receive()
-                    said = self._note(frame)
+                    envelope = self._note(frame)
                     self.opened = True
-                    if said.messages:
+                    if envelope.messages:
                         self._early.append(frame)
-                    if said.initialised:
+                    if envelope.initialised:
                         break
-                    if self._last_words:
-                        raise FeedError(self._last_words)
+                    if self._end_reason:
+                        raise FeedError(self._end_reason)
         except TimeoutError:
             state = "opened, but silent" if self.opened else "no answer"
             raise FeedError(f"{state} for {patience:g} s") from None
@@ -169,18 +169,18 @@ class SignalRConnection:
             body, headers = await get(self._context.client, url, self._context.access.timeout)
             read_start(body, headers.get("Content-Type", ""))
         except FeedError as error:
-            raise within("start", error) from error
+            raise with_prefix("start", error) from error
 
     async def resume(self) -> None:
         """Resume the connection by the same transport.
 
         Raises:
-            UnexpectedResponseError: the SignalR hub does not go on.
-            FeedError: it is not reached.
+            UnexpectedResponseError: the SignalR hub does not resume the connection.
+            FeedError: the SignalR hub cannot be reached.
         """
         await self.close()
         transport = self._make(self._name)
-        at = place(self._cursor or "", self._groups)
+        at = cursor_query(self._cursor or "", self._groups)
         in_body = self._name is TransportName.LONG_POLLING
         url = self._address.reconnect(
             self._name, self.negotiation.connection_token, self._tid, None if in_body else at
@@ -190,7 +190,7 @@ class SignalRConnection:
             async with asyncio.timeout(patience):
                 await transport.open(url, at if in_body else "")
         except TimeoutError:
-            # A SignalR hub may hold a poll that nothing has come for, and that is no refusal.
+            # A SignalR hub may hold a poll until there are messages; that is not a refusal.
             if not transport.pending:
                 raise FeedError(f"no answer for {patience:g} s") from None
 
@@ -203,10 +203,10 @@ class SignalRConnection:
         if self._early:
             return self._early.popleft()
         while True:
-            if self._last_words:
-                raise FeedError(self._last_words)
+            if self._end_reason:
+                raise FeedError(self._end_reason)
             if self._transport is None:
-                raise FeedError("it is closed")
+                raise FeedError("the connection is closed")
             began = asyncio.get_running_loop().time()
             frame = await self._transport.receive()
             if self._note(frame).messages:
@@ -246,7 +246,7 @@ class SignalRConnection:
 
     def _make(self, name: TransportName) -> Transport:
         self._name = name
-        self._last_words = None
+        self._end_reason = None
         match name:
             case TransportName.WEB_SOCKETS:
                 self._transport = WebSocket(self._transport_context)
@@ -262,19 +262,19 @@ class SignalRConnection:
         token = self.negotiation.connection_token
         url = self._address.poll(self._name, token, self._tid)
         delay = max(self._delay, self._idle * _IDLE_WAIT)
-        return Poll(url, place(self._cursor or "", self._groups), delay)
+        return Poll(url, cursor_query(self._cursor or "", self._groups), delay)
 
     def _note(self, frame: bytes) -> Envelope:
         """Read a frame, and keep its values for the next calls."""
-        said = read_envelope(frame)
-        if said.cursor is not None:
-            self._cursor = said.cursor
-        if said.groups is not None:
-            self._groups = said.groups
-        self._delay = self.negotiation.long_poll_delay if said.delay is None else said.delay
-        if said.ended:
+        envelope = read_envelope(frame)
+        if envelope.cursor is not None:
+            self._cursor = envelope.cursor
+        if envelope.groups is not None:
+            self._groups = envelope.groups
+        self._delay = self.negotiation.long_poll_delay if envelope.delay is None else envelope.delay
+        if envelope.ended:
             self._ended = True
-            self._last_words = "the SignalR hub ended the connection"
-        elif said.moved:
-            self._last_words = "the SignalR hub asks to connect again"
-        return said
+            self._end_reason = "the SignalR hub ended the connection"
+        elif envelope.moved:
+            self._end_reason = "the SignalR hub asks to connect again"
+        return envelope

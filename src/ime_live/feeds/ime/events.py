@@ -20,7 +20,7 @@ class EventParser:
     """Parses one stream, piece by piece."""
 
     def __init__(self, limit: int = MAX_EVENT) -> None:
-        """Start at the stream's beginning; ``limit`` is in bytes."""
+        """Create a parser for a new stream; ``limit`` is the size of an event in bytes."""
         self._limit = limit
         self._line = bytearray()  # that has no end yet
         self._data: list[bytes] = []  # of the event that has no end yet
@@ -59,7 +59,7 @@ class EventParser:
         self._line += part
 
     def _take(self, line: bytes) -> None:
-        # Of other fields (event, id, retry) and comments SignalR has none.
+        # SignalR sends neither other fields (event, id, retry) nor comments.
         name, _, value = line.partition(b":")
         if name == b"data":
             self._data.append(value.removeprefix(b" "))

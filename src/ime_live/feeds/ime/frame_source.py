@@ -7,9 +7,9 @@ from typing import Protocol
 
 from msgspec import Struct
 
-HearDate = Callable[[float, float, float], None]
-"""Takes the ``Date`` of an answer, and when the request was sent and the answer received: all in
-seconds since the Unix epoch, the last two by the machine's clock."""
+OnDate = Callable[[float, float, float], None]
+"""Called with the ``Date`` of an answer, and when the request was sent and the answer received: all
+in seconds since the Unix epoch, the last two by the machine's clock."""
 
 
 def ignore_date(date: float, sent: float, received: float) -> None:
@@ -24,7 +24,7 @@ class ConnectionState(Struct, frozen=True):
         source: ``webSockets``, ``serverSentEvents``, ``longPolling`` or ``polling``; empty while
             there is no connection.
         since: when this state began, in seconds since the Unix epoch.
-        error: why there is no connection, or not one of the best kind; None if all is well.
+        error: why there is no connection, or not the best transport; None without a problem.
     """
 
     source: str = ""
@@ -46,5 +46,5 @@ class Source(Protocol):
         connection cleanly.
 
         Raises:
-            SettingsError: the settings cannot work, however often it is tried.
+            SettingsError: the settings cannot be used.
         """

@@ -20,7 +20,7 @@ from ime_live.feeds.ime.responses import (
     network_errors,
     response_error,
     retry_after,
-    within,
+    with_prefix,
 )
 from ime_live.feeds.ime.signalr import Negotiation, read_negotiation
 
@@ -28,17 +28,17 @@ MAX_REDIRECTS: Final = 10
 """Number of redirects in a row after which negotiation fails, as they may be a circle."""
 
 GREET_INTERVAL: Final = 60.0
-"""Seconds within which the front page is loaded once at most: each try is one request else."""
+"""Minimum seconds between two loads of the front page; otherwise each attempt would load it."""
 
 
 async def negotiate(context: ConnectionContext) -> SignalRConnection:
     """Ask for a connection, and follow redirects.
 
-    Where a page or a 403 comes, the front page is loaded for cookies and it is asked once more; at
-    most once in `GREET_INTERVAL`, and not if the server asks to be left alone.
+    If the answer is a web page or 403, it loads the front page for cookies and asks once more: at
+    most once in `GREET_INTERVAL`, and not if the server asks to wait.
 
     Raises:
-        FeedError: there is none; the text says why.
+        FeedError: there is no connection; the text says why.
     """
     try:
         return await _negotiate(context)
@@ -55,7 +55,7 @@ async def negotiate(context: ConnectionContext) -> SignalRConnection:
             asyncio.timeout(context.access.timeout),
             context.client.stream("GET", context.address.root),
         ):
-            pass  # only its head, with the cookies, is of use
+            pass  # only the headers with the cookies are needed
     return await _negotiate(context)
 
 
@@ -64,17 +64,17 @@ async def _negotiate(context: ConnectionContext) -> SignalRConnection:
     authorise(context.client, "")
     for _ in range(MAX_REDIRECTS + 1):
         try:
-            said = await _ask(context, address)
-            if said.access_token or said.redirect_url:
-                authorise(context.client, said.access_token)
-            if not said.redirect_url:
-                return SignalRConnection(context, address, said)
-            address = address.redirected(said.redirect_url)
+            negotiation = await _ask(context, address)
+            if negotiation.access_token or negotiation.redirect_url:
+                authorise(context.client, negotiation.access_token)
+            if not negotiation.redirect_url:
+                return SignalRConnection(context, address, negotiation)
+            address = address.redirected(negotiation.redirect_url)
         except FeedError as error:
             authorise(context.client, "")
             if address is context.address:
                 raise
-            raise within(f"redirected to {address.host}", error) from error
+            raise with_prefix(f"redirected to {address.host}", error) from error
     raise FeedError(f"redirected more than {MAX_REDIRECTS} times")
 
 
@@ -83,9 +83,9 @@ async def _ask(context: ConnectionContext, address: Address) -> Negotiation:
     sent = context.clock.time()
     body, headers = await get(context.client, url, context.access.timeout)
     if (date := date_of(headers)) is not None:
-        context.hear_date(date, sent, context.clock.time())
+        context.on_date(date, sent, context.clock.time())
     kind = headers.get("Content-Type", "")
-    if body.lstrip()[:1] == b"<":  # a page, whatever its head says
+    if body.lstrip()[:1] == b"<":  # a web page, whatever its Content-Type
         wait = retry_after(headers, context.clock.time())
         raise response_error(HTTPStatus.OK, kind, body, retry_after=wait)
     return read_negotiation(body, kind)

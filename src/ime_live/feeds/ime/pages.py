@@ -13,13 +13,13 @@ _TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTAL
 _UNSEEN: Final = re.compile(
     r"<(script|style)\b.*?(</\1[^>]*>|$)|<!--.*?(-->|$)|<[^>]*(>|$)", re.IGNORECASE | re.DOTALL
 )
-_MOST_PAGE: Final = 8192  # bytes of a page in which its title is looked for
-_MOST_WORDS: Final = 80  # characters of it in a description
+_MAX_PAGE: Final = 8192  # bytes of a page in which its title is looked for
+_MAX_WORDS: Final = 80  # characters of it in a description
 
 
-def describe(answer: bytes, content_type: str, wanted: str = "JSON") -> str:
+def describe(answer: bytes, content_type: str, expected: str = "JSON") -> str:
     """Describe an unexpected body: its kind, and its title or first words."""
-    page = answer[:_MOST_PAGE].decode("utf-8", "replace")
+    page = answer[:_MAX_PAGE].decode("utf-8", "replace")
     kind = content_type.partition(";")[0].strip().lower()
     if "html" in kind or page.lstrip()[:1] == "<":
         kind = "HTML"
@@ -29,10 +29,10 @@ def describe(answer: bytes, content_type: str, wanted: str = "JSON") -> str:
         page = ""  # it may hold a token
     words = printable(" ".join(page.split()))
     kind = printable(kind) or "something else"
-    return f"{kind} instead of {wanted}" + (f": “{words}”" if words else "")
+    return f"{kind} instead of {expected}" + (f": “{words}”" if words else "")
 
 
 def printable(text: str) -> str:
     """Shorten a foreign text for a log line, to printable characters only."""
     text = "".join(c if c.isprintable() else "?" for c in text)
-    return text if len(text) <= _MOST_WORDS else text[: _MOST_WORDS - 1] + "…"
+    return text if len(text) <= _MAX_WORDS else text[: _MAX_WORDS - 1] + "…"

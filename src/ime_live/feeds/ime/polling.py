@@ -1,7 +1,7 @@
 """Polling: read the exchange's REST boards while its SignalR hub is unreachable.
 
 Each board becomes a frame as the SignalR hub would push it. The exchange has no REST board of
-warehouse receipts, funds or salaf; they stand still until the SignalR hub is back, and the
+warehouse receipts, funds or salaf. They are not updated until the SignalR hub is back, and the
 connection state says so.
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random as chance
 from collections.abc import AsyncGenerator, Callable, Collection
 from http import HTTPStatus
+from random import random as random_fraction
 from typing import Final
 
 import httpx
@@ -48,19 +48,19 @@ PATHS: Final = {
 POLLING: Final = "polling"
 
 LARGEST: Final = 16 * 1024 * 1024
-"""Bytes of the largest board that is taken; 300 strikes take 3 MB."""
+"""Maximum size of a board in bytes; 300 strikes have 3 MB."""
 
-_JITTER: Final = 0.1  # of the interval, so that pollers do not come in step
+_JITTER: Final = 0.1  # of the interval, so that several feeds do not poll in step
 
 _COMPLAINT_INTERVAL: Final = 600.0
-"""Seconds after which it is logged again that a board cannot be polled: one that fails at every
-other poll would else fill the log."""
+"""Seconds between two log lines about a board that cannot be polled: a board that fails at every
+other poll would fill the log."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 
 
 class _Tagged(Struct, frozen=True):
-    """A board, and the entity tag by which the server tells whether it has changed."""
+    """A board, and its entity tag, with which the server can answer that it has not changed."""
 
     tag: str
     board: bytes
@@ -75,28 +75,27 @@ class BoardPoller:
         boards: Collection[str],
         *,
         clock: Clock = SYSTEM_CLOCK,
-        random: Callable[[], float] = chance.random,
+        random: Callable[[], float] = random_fraction,
         largest: int = LARGEST,
     ) -> None:
         """Check the settings; the first poll is made when `frames` is read.
 
         Args:
-            settings: where the boards are, and how they are reached.
-            boards: methods of the boards that are wanted; those that cannot be polled are left
-                out.
+            settings: addresses of the boards, and how to reach them.
+            boards: methods of the boards to read; those that cannot be polled are left out.
             clock: the machine's clock.
-            random: a number from 0 to below 1.
-            largest: bytes of the largest board that is taken.
+            random: returns a number from 0 to below 1.
+            largest: maximum size of a board in bytes.
 
         Raises:
-            SettingsError: it cannot work with these.
+            SettingsError: the settings cannot be used.
         """
         base = read_base(settings.polling_url, "--polling-url").geturl()
         self._settings = settings
         self._access = read_access(settings, base)
         self._urls = {method: base + path for method, path in PATHS.items() if method in boards}
         self.missing = tuple(sorted(set(boards) - PATHS.keys()))
-        """Methods of wanted boards that cannot be polled."""
+        """Methods of the boards that cannot be polled."""
         self._clock = clock
         self._random = random
         self._largest = largest
@@ -108,7 +107,7 @@ class BoardPoller:
         self._good: set[str] = set()  # boards whose last answer was one
         self._errors: dict[str, str] = {}  # of the others
         self._tagged: dict[str, _Tagged] = {}
-        self._due: dict[str, float] = {}  # when a board may be asked for again, as it was told
+        self._due: dict[str, float] = {}  # when a board may be requested again (Retry-After)
         self._connection_state = ConnectionState(since=self._clock.time())
 
     @property
@@ -118,13 +117,13 @@ class BoardPoller:
 
     @property
     def useful(self) -> bool:
-        """Whether any of the wanted boards can be polled."""
+        """Whether any of the boards can be polled."""
         return bool(self._urls)
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
-        """Yield the boards in turn, repeatedly, also unchanged ones. See `Source`.
+        """Yield the boards in turn, repeatedly, including unchanged ones. See `Source`.
 
-        A board that is equal to its last one is still a sign that the exchange is there.
+        An unchanged board still shows that the exchange can be reached.
         """
         self._reset()
         backoff = Backoff(self._settings.max_reconnect_delay, self._random)
@@ -168,10 +167,10 @@ class BoardPoller:
         return board
 
     async def _get(self, client: httpx.AsyncClient, method: str, url: str) -> bytes:
-        """Ask for a board.
+        """Request a board.
 
         Raises:
-            FeedError: there is none; the text says why.
+            FeedError: the board cannot be read; the text says why.
         """
         tagged = self._tagged.get(method)
         headers = {} if tagged is None else {"If-None-Match": tagged.tag}
@@ -191,7 +190,7 @@ class BoardPoller:
         _check_board(board, response.headers.get("Content-Type", ""))
         self._tagged.pop(method, None)
         tag = response.headers.get("ETag", "")
-        if tag and tag.isascii() and tag.isprintable():  # what a request can hold as well
+        if tag and tag.isascii() and tag.isprintable():  # otherwise a request cannot repeat it
             self._tagged[method] = _Tagged(tag, board)
         return board
 
@@ -206,7 +205,7 @@ class BoardPoller:
         self._due |= dict.fromkeys(boards, self._clock.monotonic() + wait)
 
     def _note(self) -> None:
-        errors = [f"{PATHS[each]}: {why}" for each, why in self._errors.items()]
+        errors = [f"{PATHS[method]}: {reason}" for method, reason in self._errors.items()]
         if self.missing:
             errors.append(f"not polled: {', '.join(self.missing)}")
         error = "; ".join(errors) or None
@@ -233,7 +232,7 @@ def _check_board(board: bytes, content_type: str) -> None:
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         if not board.lstrip().startswith(b"["):
             raise FeedError(describe(board, content_type)) from None
-        # Python's own reader lets pass what only its row should be lost for: NaN, 1e400.
+        # Python's own reader accepts NaN and 1e400, for which only their row should be lost.
         try:
             json.loads(board)
         except (ValueError, RecursionError):

@@ -28,14 +28,14 @@ from websockets.exceptions import (
 from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.pages import describe, printable
-from ime_live.feeds.ime.signalr import MOST_SECONDS
+from ime_live.feeds.ime.signalr import MAX_SECONDS
 
 MAX_RESPONSE: Final = 1024 * 1024
-"""Bytes of the largest response to a call that is no frame; a real one has 400."""
+"""Maximum size in bytes of a response that is not a frame; usual ones have 400."""
 
 _BUSY: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
-_MAX_PAGE: Final = 16 * 1024  # bytes that are read of a refusal, to tell what it says
+_MAX_PAGE: Final = 16 * 1024  # bytes of a refusal that are read, to describe it
 
 
 class UnexpectedResponseError(FeedError):
@@ -44,7 +44,7 @@ class UnexpectedResponseError(FeedError):
     Attributes:
         status: HTTP status.
         page: whether the response is a web page.
-        retry_after: seconds to wait by the server's Retry-After, at most `MOST_SECONDS`; None
+        retry_after: seconds to wait by the server's Retry-After, at most `MAX_SECONDS`; None
             without that header.
     """
 
@@ -57,7 +57,7 @@ class UnexpectedResponseError(FeedError):
         self.retry_after = retry_after
 
 
-def within(call: str, error: FeedError) -> FeedError:
+def with_prefix(call: str, error: FeedError) -> FeedError:
     """Return the same error, with the name of the call before its text."""
     text = f"{call}: {error}"
     if isinstance(error, UnexpectedResponseError):
@@ -85,7 +85,7 @@ def network_errors() -> Iterator[None]:
 
     Raises:
         UnexpectedResponseError: a WebSocket was refused by a response.
-        FeedError: all else.
+        FeedError: any other error.
     """
     try:
         yield
@@ -97,16 +97,16 @@ def network_errors() -> Iterator[None]:
             headers.get("Content-Type", ""),
             bytes(response.body or b""),
             headers.get("Location", ""),
-            wanted="a WebSocket",
+            expected="a WebSocket",
             retry_after=retry_after(headers, SYSTEM_CLOCK.time()),
         ) from error
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-        raise FeedError(_reason(error)) from error
+        raise FeedError(_describe(error)) from error
     except (WebSocketException, OSError) as error:
-        raise FeedError(_reason(error)) from error
+        raise FeedError(_describe(error)) from error
 
 
-def _reason(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     text = printable(" ".join(str(error).split()))
     match error:
         case InvalidProxyStatus():
@@ -134,7 +134,7 @@ def response_error(
     content_type: str,
     body: bytes,
     location: str = "",
-    wanted: str = "JSON",
+    expected: str = "JSON",
     retry_after: float | None = None,
 ) -> UnexpectedResponseError:
     """Return the error for an unexpected response."""
@@ -142,11 +142,11 @@ def response_error(
     if status != HTTPStatus.OK:
         parts.append(f"HTTP {status}")
     if location:
-        # The host is enough to know; the rest may hold anything.
+        # Only the host: the rest may have a secret.
         host = urlsplit(location).hostname if "//" in location else "the same host"
         parts.append(f"a redirect to {printable(host or 'nowhere')}")
     elif body or status == HTTPStatus.OK:
-        parts.append(describe(body, content_type, wanted))
+        parts.append(describe(body, content_type, expected))
     page = "html" in content_type.lower() or body.lstrip()[:1] == b"<"
     return UnexpectedResponseError(
         ", ".join(parts), status=status, page=page, retry_after=retry_after
@@ -157,7 +157,7 @@ async def check_response(response: httpx.Response, kind: str) -> None:
     """Check the head of a response; its body is read only if the head is wrong.
 
     Args:
-        response: a streamed one.
+        response: a streamed response.
         kind: text that its content type must contain, such as ``text/event-stream``; "json" also
             accepts plain text, and a response without a content type.
 
@@ -175,14 +175,14 @@ async def check_response(response: httpx.Response, kind: str) -> None:
         body += piece
         if len(body) >= _MAX_PAGE:
             break
-    wanted = "JSON" if kind == "json" else "an event stream"
+    expected = "JSON" if kind == "json" else "an event stream"
     location = response.headers.get("Location", "") if response.is_redirect else ""
     raise response_error(
         response.status_code,
         content_type,
         body,
         location,
-        wanted,
+        expected,
         retry_after(response.headers, SYSTEM_CLOCK.time()),
     )
 
@@ -209,13 +209,13 @@ async def get(
     """Make a call whose response is JSON; return its body and headers.
 
     Args:
-        client: as of `Access`.
-        url: of the call.
-        timeout: seconds that all of it may take; httpx's own are for each read.
+        client: a client of `Access`.
+        url: URL of the call.
+        timeout: seconds for the whole call; httpx's own timeouts are for each read.
 
     Raises:
-        UnexpectedResponseError: the response is another one.
-        FeedError: there is none.
+        UnexpectedResponseError: the response is not JSON with status 200.
+        FeedError: there is no response.
     """
     try:
         async with asyncio.timeout(timeout):
@@ -233,7 +233,7 @@ def date_of(headers: httpx.Headers) -> float | None:
 
 
 def retry_after(headers: httpx.Headers, now: float) -> float | None:
-    """Return the seconds of ``Retry-After``, up to `MOST_SECONDS`; None without it.
+    """Return the seconds of ``Retry-After``, up to `MAX_SECONDS`; None without it.
 
     Args:
         headers: with ``Retry-After`` as RFC 9110 has it, in seconds or as a date. A date counts
@@ -249,7 +249,7 @@ def retry_after(headers: httpx.Headers, now: float) -> float | None:
             return None
         date = date_of(headers)
         seconds = until - (now if date is None else date)
-    return min(max(0.0, seconds), MOST_SECONDS)
+    return min(max(0.0, seconds), MAX_SECONDS)
 
 
 _SECONDS: Final = re.compile(r"\d+(\.\d*)?", re.ASCII)

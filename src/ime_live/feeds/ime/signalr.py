@@ -19,14 +19,14 @@ from ime_live.feeds.ime.pages import describe, printable
 
 CLIENT_PROTOCOL: Final = "2.1"
 
-MOST_SECONDS: Final = 600.0
-"""The longest wait that a SignalR hub may ask for, so that no typing error is forever."""
+MAX_SECONDS: Final = 600.0
+"""Maximum wait that a SignalR hub may ask for, so that a wrong value cannot stop the feed."""
 
 TRANSPORT_CONNECT_TIMEOUT: Final = 5.0
 """Seconds; the default of a SignalR 2 server."""
 
 CONNECTION_TIMEOUT: Final = 110.0
-"""The same."""
+"""Seconds; the default of a SignalR 2 server."""
 
 _BLANKS: Final = b" \t\r\n"
 _NO_MESSAGES: Final = (b"", b"null", b"[]", b"{}")
@@ -47,20 +47,20 @@ def read_transports(names: str) -> tuple[TransportName, ...]:
     Raises:
         SettingsError: one is not known or named twice, or there is none.
     """
-    found: list[TransportName] = []
-    known = {each.lower(): each for each in TransportName}
-    for name in filter(None, (each.strip() for each in names.split(","))):
-        transport = known.get(name.lower())
+    transports: list[TransportName] = []
+    by_name = {transport.lower(): transport for transport in TransportName}
+    for name in filter(None, (part.strip() for part in names.split(","))):
+        transport = by_name.get(name.lower())
         if transport is None:
             raise SettingsError(
                 f"--transports must be some of {', '.join(TransportName)}, got {name!r}"
             )
-        if transport in found:
+        if transport in transports:
             raise SettingsError(f"--transports must have each name once, got {name} twice")
-        found.append(transport)
-    if not found:
+        transports.append(transport)
+    if not transports:
         raise SettingsError(f"--transports must be some of {', '.join(TransportName)}, got none")
-    return tuple(found)
+    return tuple(transports)
 
 
 class Negotiation(Struct, frozen=True, rename="pascal"):
@@ -77,8 +77,8 @@ class Negotiation(Struct, frozen=True, rename="pascal"):
         long_poll_delay: wait between two polls.
         try_web_sockets: whether the SignalR hub accepts WebSockets.
         protocol_version: protocol version of the hub.
-        url: path of the SignalR hub by its own account. SignalR's clients use it; the feed
-            keeps the path of its settings.
+        url: path of the SignalR hub as it states it. SignalR's clients use it; the feed uses the
+            path of its settings.
         redirect_url: address for another negotiation (SignalR 2.4); empty if there is none.
         access_token: bearer token for all further calls (SignalR 2.4); empty if there is none.
     """
@@ -139,7 +139,7 @@ _decode_start = msgspec.json.Decoder(_Start).decode
 
 
 def read_negotiation(answer: bytes, content_type: str) -> Negotiation:
-    """Read the answer to negotiate; times are limited to `MOST_SECONDS`.
+    """Read the answer to negotiate; times are limited to `MAX_SECONDS`.
 
     Raises:
         FeedError: it is something else, or a refusal (``Error``); the text says what.
@@ -150,24 +150,25 @@ def read_negotiation(answer: bytes, content_type: str) -> Negotiation:
         if error := members.get("Error"):
             raise FeedError(f"the SignalR hub refuses: {printable(str(error))}")
         # A member that is null counts as missing; KeepAliveTimeout is then none.
-        given = {k: v for k, v in members.items() if v is not None or k == "KeepAliveTimeout"}
-        said = msgspec.convert(given, Negotiation, strict=False)
+        values = {k: v for k, v in members.items() if v is not None or k == "KeepAliveTimeout"}
+        negotiation = msgspec.convert(values, Negotiation, strict=False)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise FeedError(_not_json(answer, content_type, error)) from None
-    if not said.connection_token and not said.redirect_url:
+    if not negotiation.connection_token and not negotiation.redirect_url:
         raise FeedError("ConnectionToken is empty")
     times = {
-        name: _seconds(getattr(said, name))
+        name: _seconds(getattr(negotiation, name))
         for name in Negotiation.__struct_fields__
-        if isinstance(getattr(said, name), int | float) and name != "try_web_sockets"
+        if isinstance(getattr(negotiation, name), int | float) and name != "try_web_sockets"
     }
-    said = msgspec.structs.replace(said, **times)
-    # Of times to wait for the SignalR hub 0 means none given; to SignalR's clients as well.
+    negotiation = msgspec.structs.replace(negotiation, **times)
+    # A timeout of 0 means the default, as in SignalR's own clients.
     return msgspec.structs.replace(
-        said,
-        keep_alive_timeout=said.keep_alive_timeout or None,
-        transport_connect_timeout=said.transport_connect_timeout or TRANSPORT_CONNECT_TIMEOUT,
-        connection_timeout=said.connection_timeout or CONNECTION_TIMEOUT,
+        negotiation,
+        keep_alive_timeout=negotiation.keep_alive_timeout or None,
+        transport_connect_timeout=negotiation.transport_connect_timeout
+        or TRANSPORT_CONNECT_TIMEOUT,
+        connection_timeout=negotiation.connection_timeout or CONNECTION_TIMEOUT,
     )
 
 
@@ -175,15 +176,15 @@ def read_start(answer: bytes, content_type: str) -> None:
     """Read the answer to start.
 
     Raises:
-        FeedError: it is not that the connection is started; the text says what it is.
+        FeedError: the answer does not confirm the start; the text describes it.
     """
     _check(answer, content_type)
     try:
-        said = _decode_start(answer).response
+        response = _decode_start(answer).response
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise FeedError(_not_json(answer, content_type, error)) from None
-    if said != "started":
-        raise FeedError(f"the answer to start is {printable(said)!r}, not 'started'")
+    if response != "started":
+        raise FeedError(f"the answer to start is {printable(response)!r}, not 'started'")
 
 
 def read_envelope(frame: bytes, content_type: str = "") -> Envelope:
@@ -194,32 +195,32 @@ def read_envelope(frame: bytes, content_type: str = "") -> Envelope:
     """
     _check(frame, content_type)
     try:
-        said = _decode_frame(frame)
+        fields = _decode_frame(frame)
     except msgspec.ValidationError as error:
         raise FeedError(_not_json(frame, content_type, error)) from None
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        said = _decode_leniently(frame, content_type, error)
+        fields = _decode_leniently(frame, content_type, error)
     return Envelope(
-        cursor=None if said.cursor is None else str(said.cursor),
-        groups=None if said.groups is None else str(said.groups),
-        delay=None if said.delay is None else _seconds(said.delay / 1000),
-        initialised=bool(said.initialised),
-        # Anything else counts as messages: their faults are not those of the connection.
-        messages=bytes(said.messages).translate(None, _BLANKS) not in _NO_MESSAGES,
-        ended=bool(said.ended),
-        moved=bool(said.moved),
+        cursor=None if fields.cursor is None else str(fields.cursor),
+        groups=None if fields.groups is None else str(fields.groups),
+        delay=None if fields.delay is None else _seconds(fields.delay / 1000),
+        initialised=bool(fields.initialised),
+        # Anything else counts as messages: a fault in them is not a fault of the connection.
+        messages=bytes(fields.messages).translate(None, _BLANKS) not in _NO_MESSAGES,
+        ended=bool(fields.ended),
+        moved=bool(fields.moved),
     )
 
 
 def _decode_leniently(frame: bytes, content_type: str, error: Exception) -> _Frame:
-    # Python's own reader lets pass what only its row should be lost for: NaN, 1e400.
+    # Python's own reader accepts NaN and 1e400, for which only their row should be lost.
     try:
         decoded = json.loads(frame)
     except (ValueError, RecursionError):
         raise FeedError(_not_json(frame, content_type, error)) from None
     if not isinstance(decoded, dict):
         raise FeedError("a frame is not a JSON object")
-    # Only what the envelope is made of; whether there are messages, not which.
+    # Only the fields of the envelope; of the messages, only whether there are any.
     parts = {name: value for name, value in decoded.items() if name in "CGLSDTM"}
     parts["M"] = msgspec.Raw(b"[0]" if parts.get("M") else b"")
     try:
@@ -229,7 +230,7 @@ def _decode_leniently(frame: bytes, content_type: str, error: Exception) -> _Fra
 
 
 def _seconds(value: float) -> float:
-    return min(value, MOST_SECONDS) if value > 0 else 0.0  # NaN as well
+    return min(value, MAX_SECONDS) if value > 0 else 0.0  # NaN as well
 
 
 def _check(answer: bytes, content_type: str) -> None:

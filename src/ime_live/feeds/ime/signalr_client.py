@@ -1,14 +1,14 @@
 """SignalR client: read frames from the exchange's SignalR hub, forever.
 
-It decides which transport is tried, whether a lost connection is resumed or renegotiated, and how
-long to wait. `SignalRConnection` carries that out. Each change is logged once.
+It decides which transport to try, whether to resume or renegotiate a lost connection, and how long
+to wait. `SignalRConnection` does the work. Each change is logged once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random as chance
 from collections.abc import AsyncGenerator, Callable, Mapping
+from random import random as random_fraction
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -20,9 +20,14 @@ from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import read_access
 from ime_live.feeds.ime.addresses import Address
 from ime_live.feeds.ime.connection import ConnectionContext, SignalRConnection
-from ime_live.feeds.ime.frame_source import ConnectionState, HearDate, ignore_date
+from ime_live.feeds.ime.frame_source import ConnectionState, OnDate, ignore_date
 from ime_live.feeds.ime.negotiation import negotiate
-from ime_live.feeds.ime.responses import UnexpectedResponseError, asked_to_wait, is_busy, within
+from ime_live.feeds.ime.responses import (
+    UnexpectedResponseError,
+    asked_to_wait,
+    is_busy,
+    with_prefix,
+)
 from ime_live.feeds.ime.signalr import TransportName, read_transports
 from ime_live.log_limiter import LogLimiter
 from ime_live.settings import SignalRHubSettings
@@ -30,7 +35,7 @@ from ime_live.settings import SignalRHubSettings
 log = structlog.get_logger()
 
 # An unreadable frame is repeated by each resumption from before it.
-_MOST_RESUMPTIONS: Final = 2
+_MAX_RESUMPTIONS: Final = 2
 
 _NOT_OFFERED: Final = "the SignalR hub offers none"
 
@@ -43,8 +48,8 @@ class SignalRClient:
         settings: SignalRHubSettings,
         *,
         clock: Clock = SYSTEM_CLOCK,
-        random: Callable[[], float] = chance.random,
-        hear_date: HearDate = ignore_date,
+        random: Callable[[], float] = random_fraction,
+        on_date: OnDate = ignore_date,
     ) -> None:
         """Check the settings; `frames` connects.
 
@@ -52,7 +57,7 @@ class SignalRClient:
             settings: address of the SignalR hub, and how to reach it.
             clock: the machine's clock.
             random: returns a number from 0 to below 1.
-            hear_date: called with the times of the SignalR hub's answers.
+            on_date: called with the times of the SignalR hub's answers.
 
         Raises:
             SettingsError: the settings cannot be used.
@@ -63,7 +68,7 @@ class SignalRClient:
         self._access = read_access(settings, settings.base_url)
         self._clock = clock
         self._random = random
-        self._hear_date = hear_date
+        self._on_date = on_date
         self._backoff = Backoff(settings.max_reconnect_delay, random)
         self._host = urlsplit(settings.base_url).hostname
         self._connection_state = ConnectionState()
@@ -76,8 +81,8 @@ class SignalRClient:
         self._connected_at = 0.0
         self._upgrade_at: float | None = None
         self._resumptions = 0  # since the last frame
-        self._refused: dict[TransportName, str] = {}  # and why, as told
-        self._put_off: set[TransportName] = set()  # those that the SignalR hub asked to wait with
+        self._refused: dict[TransportName, str] = {}  # refused transports, and why
+        self._put_off: set[TransportName] = set()  # transports to try later, as the hub asked
         self._once = LogLimiter(log, interval=float("inf"))  # for this outage
 
     @property
@@ -101,7 +106,7 @@ class SignalRClient:
                 client,
                 clock=self._clock,
                 random=self._random,
-                hear_date=self._hear_date,
+                on_date=self._on_date,
             )
             try:
                 while True:
@@ -133,11 +138,11 @@ class SignalRClient:
         while True:
             if self._connection is None:
                 raise FeedError("there is no connection")
-            left = None
+            remaining = None
             if self._upgrade_at is not None:
-                left = max(0.0, self._upgrade_at - self._clock.monotonic())
+                remaining = max(0.0, self._upgrade_at - self._clock.monotonic())
             try:
-                async with asyncio.timeout(left):
+                async with asyncio.timeout(remaining):
                     return await self._connection.receive()
             except TimeoutError:
                 # One connection at a time: the old one is ended before a better transport is tried.
@@ -148,8 +153,12 @@ class SignalRClient:
         """Negotiate, and try the transports in turn, until the SignalR hub asks to wait."""
         if self._put_off.issuperset(self._transports):
             self._put_off.clear()
-        refused = {each: self._refused[each] for each in self._transports if each in self._put_off}
-        for name in [each for each in self._transports if each not in self._put_off]:
+        refused = {
+            transport: self._refused[transport]
+            for transport in self._transports
+            if transport in self._put_off
+        }
+        for name in [transport for transport in self._transports if transport not in self._put_off]:
             if self._connection is None:
                 self._connection = await self._negotiate(context)
             try:
@@ -164,7 +173,7 @@ class SignalRClient:
                     if not opened:  # another one comes first after the wait
                         self._put_off.add(name)
                     await self._end()
-                    raise within(name.value, error) from error
+                    raise with_prefix(name.value, error) from error
             else:
                 self._put_off.clear()
                 self._refused = refused
@@ -177,7 +186,7 @@ class SignalRClient:
         try:
             return await negotiate(context)
         except FeedError as error:
-            raise within("negotiate", error) from error
+            raise with_prefix("negotiate", error) from error
 
     async def _begin(self, connection: SignalRConnection, name: TransportName) -> None:
         if name is TransportName.WEB_SOCKETS and not connection.negotiation.try_web_sockets:
@@ -193,7 +202,7 @@ class SignalRClient:
         now = self._clock.monotonic()
         self._connected_at = now
         if not resumed:
-            # A transport that the SignalR hub does not offer is no reason to leave one that works.
+            # A working transport is not left for one that the SignalR hub does not offer.
             refused = any(why != _NOT_OFFERED for why in self._refused.values())
             self._upgrade_at = now + self._settings.upgrade_after if refused else None
         error = _joined(self._refused) or None
@@ -214,13 +223,13 @@ class SignalRClient:
         now = self._clock.monotonic()
         source = self._connection_state.source
         if source and now - self._connected_at > self._settings.max_reconnect_delay:
-            self._backoff.reset()  # it lasted long enough, also without frames
-        self._tell(str(error))
+            self._backoff.reset()  # it lasted long enough, even without frames
+        self._note_failure(str(error))
         self._wait = max(self._backoff.next(), asked_to_wait(error) or 0.0)
         connection = self._connection
         if connection is None:
             return
-        if source and connection.resumable and self._resumptions < _MOST_RESUMPTIONS:
+        if source and connection.resumable and self._resumptions < _MAX_RESUMPTIONS:
             await connection.close()
             until = now + connection.negotiation.disconnect_timeout
             if await self._resume(connection, TransportName(source), until):
@@ -235,7 +244,7 @@ class SignalRClient:
             try:
                 await connection.resume()
             except FeedError as error:
-                self._tell(f"not resumed: {error}")
+                self._note_failure(f"not resumed: {error}")
                 if isinstance(error, UnexpectedResponseError) and not is_busy(error):
                     return False  # the SignalR hub answers, but no longer knows the connection
                 self._wait = max(self._backoff.next(), asked_to_wait(error) or 0.0)
@@ -245,7 +254,7 @@ class SignalRClient:
                 return True
         return False
 
-    def _tell(self, reason: str) -> None:
+    def _note_failure(self, reason: str) -> None:
         """Note that there is no connection, and log each reason once per outage."""
         source, since = self._connection_state.source, self._connection_state.since
         if source:

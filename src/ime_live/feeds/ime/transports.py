@@ -23,7 +23,7 @@ from ime_live.feeds.ime.responses import check_response, network_errors, read_bo
 from ime_live.feeds.ime.signalr import TransportName
 
 CLOSE_TIMEOUT: Final = 1.0
-"""Seconds that a good end of a connection may take; then it is cut."""
+"""Timeout in seconds for closing a connection properly; then it is aborted."""
 
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}
 _EVENTS: Final = {
@@ -34,7 +34,7 @@ _EVENTS: Final = {
 
 
 class TransportContext(Struct, frozen=True):
-    """The part that all transports share.
+    """Client and options that all transports of a connection share.
 
     Attributes:
         client: HTTP client; its cookies are sent on WebSockets as well.
@@ -48,7 +48,7 @@ class TransportContext(Struct, frozen=True):
 
     @property
     def timeout(self) -> httpx.Timeout:
-        """Return the timeouts of a request whose answer may take a while."""
+        """Timeouts of a request whose answer may take a while."""
         return httpx.Timeout(self.access.timeout, read=self.silence)
 
 
@@ -73,15 +73,15 @@ class Transport(Protocol):
         """Connect or reconnect; return when the SignalR hub has accepted the connection.
 
         Raises:
-            UnexpectedResponseError: the SignalR hub refuses it.
-            FeedError: the network does.
+            UnexpectedResponseError: the SignalR hub refuses the connection.
+            FeedError: the SignalR hub cannot be reached.
         """
 
     async def receive(self) -> bytes:
         """Return the next frame as received.
 
         Raises:
-            FeedError: the connection is lost; nothing more will come.
+            FeedError: the connection is lost.
         """
 
     async def close(self) -> None:
@@ -96,7 +96,7 @@ class _NoRedirects(connect):
 
 class _Listening(ClientConnection):
     heard = 0.0
-    """When bytes last came, on the event loop's clock."""
+    """When bytes last arrived, on the event loop's clock."""
 
     def data_received(self, data: bytes) -> None:
         """Note that bytes have arrived, perhaps a part of a long frame."""
@@ -121,15 +121,15 @@ class WebSocket:
         # The headers of a request to the same place: cookies, and a token.
         request = self._context.client.build_request("GET", "http" + url.removeprefix("ws"))
         names = ("Cookie", "Authorization")
-        headers = {each: request.headers[each] for each in names if each in request.headers}
+        headers = {name: request.headers[name] for name in names if name in request.headers}
         with network_errors():
             socket = await _NoRedirects(
                 url,
                 additional_headers=headers,
                 user_agent_header=access.user_agent,
                 proxy=access.proxy,
-                open_timeout=None,  # the caller's
-                ping_interval=None,  # the SignalR hub's keep-alives tell more
+                open_timeout=None,  # the caller has one
+                ping_interval=None,  # the SignalR hub sends keep-alives
                 close_timeout=CLOSE_TIMEOUT,
                 max_size=MAX_EVENT,
                 create_connection=_Listening,
@@ -151,7 +151,7 @@ class WebSocket:
                         return await self._socket.recv(decode=False)
                 except TimeoutError:
                     if loop.time() >= self._socket.heard + self._context.silence:
-                        raise FeedError(f"nothing came for {self._context.silence:g} s") from None
+                        raise FeedError(f"no data for {self._context.silence:g} s") from None
 
     async def close(self) -> None:
         """See `Transport`."""
@@ -233,13 +233,13 @@ class LongPolling:
         return self._answer is not None and not self._answer.done()
 
     async def open(self, url: str, body: str = "") -> None:
-        """See `Transport`; ``body`` is the place to go on from."""
-        taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._answer = asyncio.create_task(self._post(url, body, taken))
-        waiting: set[asyncio.Future[Any]] = {self._answer, taken}
+        """See `Transport`; ``body`` is the cursor to resume from."""
+        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._answer = asyncio.create_task(self._post(url, body, accepted))
+        waiting: set[asyncio.Future[Any]] = {self._answer, accepted}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if self._answer.done():
-            self._answer.result()  # raises what is wrong
+            self._answer.result()  # raises the error of the request
 
     async def receive(self) -> bytes:
         """See `Transport`."""
@@ -253,16 +253,16 @@ class LongPolling:
         answer, self._answer = self._answer, None
         return answer.result()
 
-    async def _post(self, url: str, body: str, taken: asyncio.Future[None] | None) -> bytes:
+    async def _post(self, url: str, body: str, accepted: asyncio.Future[None] | None) -> bytes:
         with network_errors():
             async with self._context.client.stream(
                 "POST", url, content=body, headers=_FORM, timeout=self._context.timeout
             ) as response:
                 await check_response(response, "json")
-                if taken is not None and not taken.done():
-                    taken.set_result(None)
+                if accepted is not None and not accepted.done():
+                    accepted.set_result(None)
                 frame = await read_body(response, MAX_EVENT)
-        frame = frame.strip()  # of keep-alives, which are blanks here
+        frame = frame.strip()  # keep-alives are blanks here
         if frame[:1] != b"{":
             raise FeedError(describe(frame, response.headers.get("Content-Type", "")))
         return frame

@@ -1,8 +1,8 @@
-"""Exchange clock: the time at the exchange, even if this machine's clock is wrong.
+"""Exchange clock: compute the time at the exchange, even if this machine's clock is wrong.
 
 The machine's clock counts as right unless the exchange shows otherwise: by the ``Date`` header of
 its answer to negotiate, or by its clock board. The board alone is weaker evidence, because it
-arrives late on a slow link and stands still on holidays.
+arrives late on a slow link and does not change on holidays.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class ExchangeClock:
     """Corrects this machine's clock by the times that the exchange sends.
 
     Attributes:
-        machine: this machine's clock. The exchange's time continues by its monotonic one, so that
-            a corrected machine's clock counts at once.
+        machine: this machine's clock. The exchange's time follows its monotonic clock, so that a
+            correction of the machine's clock takes effect at once.
     """
 
     def __init__(self, zone: ZoneInfo, machine: Clock) -> None:
@@ -43,7 +43,7 @@ class ExchangeClock:
         self._zone = zone
         self.machine = machine
         self._by_date: float | None = None
-        """Difference of the exchange's time and the monotonic clock, from `hear_date`."""
+        """Difference of the exchange's time and the monotonic clock, from `note_date`."""
         self._by_board: float | None = None
         """The same from the clock board, if that shows that the machine's clock is wrong."""
         self._board: tuple[float, float] | None = None
@@ -62,7 +62,7 @@ class ExchangeClock:
         """Return the exchange's time as in its timestamps: wall clock of its zone, no offset."""
         return datetime.fromtimestamp(self.now(), self._zone).replace(tzinfo=None)
 
-    def hear_date(self, date: float, sent: float, received: float) -> None:
+    def note_date(self, date: float, sent: float, received: float) -> None:
         """Compare the clocks by a ``Date`` header. Times are in seconds since the Unix epoch.
 
         Args:
@@ -70,12 +70,12 @@ class ExchangeClock:
             sent: when the request was sent, by the machine's clock.
             received: when the answer arrived, by the machine's clock.
         """
-        # The answer was made between the two, and within a second after the header's time.
+        # The answer was created between the two, and less than a second after the header's time.
         least, most = date - received, date + 1.0 - sent
         wrong_by = least if least > 0 else min(most, 0.0)
         self._by_date = self.machine.time() + wrong_by - self.machine.monotonic()
 
-    def hear_board(self, exchange_time: datetime) -> None:
+    def note_board(self, exchange_time: datetime) -> None:
         """Compare the clocks by a clock board, in the wall clock of the zone."""
         at = exchange_time.replace(tzinfo=self._zone).timestamp()
         wall = self.machine.time()
@@ -84,7 +84,7 @@ class ExchangeClock:
         if before is not None and before[0] == at:
             return  # the same board again
         self._board = at, offset
-        # No board arrives before its time. A board in the past may stand still, or be late.
+        # No board arrives before its time. A board in the past may be late, or not be updated.
         ahead = 0 < at - wall < _DAY
         runs = before is not None and at > before[0] and abs(offset - before[1]) <= _PACE
         shows = ahead or (runs and self._by_date is None)
@@ -99,13 +99,13 @@ class ExchangeClock:
                 if abs(ahead) > TOLERANCE:
                     where = "ahead of" if ahead > 0 else "behind"
                     return (
-                        f"this machine's clock is {_span(abs(ahead))} {where} the exchange's "
-                        f"({source})"
+                        f"this machine's clock is {_format_span(abs(ahead))} {where} the "
+                        f"exchange's ({source})"
                     )
         return None
 
 
-def _span(seconds: float) -> str:
+def _format_span(seconds: float) -> str:
     minutes = round(seconds / 60)
     if minutes < 120:
         return f"{minutes} min"

@@ -36,7 +36,7 @@ from ime_live.status import FeedStatus
 log = structlog.get_logger()
 
 FAULTS: Final = ("frame", "row", "field", "late", "recording")
-"""Kinds of what is left out: unreadable frames, rows and fields, late rows, unrecorded frames."""
+"""Kinds of faults: unreadable frames, rows and fields, late rows, unrecorded frames."""
 
 _SHOWN: Final = 2_000  # characters of a row or frame in the log
 
@@ -48,8 +48,8 @@ class FrameRecorder(Protocol):
         """Write a frame that has just arrived; raises FeedError."""
 
 
-class Reading(Struct, frozen=True):
-    """How frames are read.
+class ReadOptions(Struct, frozen=True):
+    """Options for reading frames.
 
     Attributes:
         boards: methods of the boards to read.
@@ -71,7 +71,7 @@ class Feed:
         ingest: Ingest,
         lease: FeedLease,
         health: FeedHealth,
-        reading: Reading,
+        reading: ReadOptions,
         *,
         writer: Writer,
         clock: ExchangeClock,
@@ -85,10 +85,10 @@ class Feed:
             ingest: notes the boards of frames, and publishes the changes.
             lease: lease of the leading feed.
             health: computes the status of the feed.
-            reading: how frames are read.
+            reading: options for reading frames.
             writer: the writer of the ingest.
             clock: clock of the exchange, and of this machine.
-            recorder: takes every frame; None records nothing.
+            recorder: records each frame; None records nothing.
             failovers: see `ime_live.feeds.pipeline.leader.Leader`.
         """
         self._source = source
@@ -103,7 +103,7 @@ class Feed:
         self._day: date | None = None
         """The latest day in the exchange's frames."""
         self.faults: Tally[str] = Tally(dict.fromkeys(FAULTS, 0))
-        """Number of what could not be read or recorded, by kind."""
+        """Number of faults by kind; see `FAULTS`."""
         self._late = False
         self._clock_wrong = False
         self._limited = LogLimiter(log, clock=clock.machine)
@@ -123,17 +123,17 @@ class Feed:
 
     @property
     def totals(self) -> Totals:
-        """How much was read and published."""
+        """Counts of frames, rows and states."""
         return self._ingest.totals
 
     def status(self) -> FeedStatus:
         """Return the present status of the feed."""
         self.health.note_connection(self._source.connection_state)
         status = self.health.status(round(self._clock.machine.time() * 1e6))
-        self._say_lag(status.lag)
-        self._say_clock()
-        late = f"boards come {status.lag:.0f} s late" if self.health.late else None
-        errors = [each for each in (status.error, late, self._clock.error) if each]
+        self._log_lag(status.lag)
+        self._log_clock()
+        late = f"boards are {status.lag:.0f} s late" if self.health.late else None
+        errors = [error for error in (status.error, late, self._clock.error) if error]
         totals = self._ingest.totals
         return msgspec.structs.replace(
             status,
@@ -142,41 +142,41 @@ class Feed:
         )
 
     async def run(self) -> None:
-        """Feed until cancelled.
+        """Read, publish and lead until cancelled.
 
         Raises:
             SettingsError: the source cannot work with its settings.
         """
-        attending = asyncio.create_task(self.leadership.run())
+        leading = asyncio.create_task(self.leadership.run())
         reading = asyncio.create_task(self._read())
         writing = asyncio.create_task(self._leader.run())
-        tasks = (reading, writing, attending)
+        tasks = (reading, writing, leading)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # each ends only with an error
         finally:
-            # The lease is last: the next leader then finds that this feed has stopped.
+            # The lease is released last, so that this feed has stopped when the next one leads.
             for task in tasks:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
     async def _read(self) -> None:
         async with aclosing(self._source.frames()) as frames:
-            async for raw in frames:
-                self._record(raw)
-                frame = self._frame_of(raw)
-                if frame is not None:
-                    self._note(frame)
+            async for frame in frames:
+                self._record(frame)
+                content = self._frame_of(frame)
+                if content is not None:
+                    self._note(content)
                     # More frames may be waiting, but the changes of each are published.
                     await asyncio.sleep(0)
 
-    def _record(self, raw: bytes) -> None:
+    def _record(self, frame: bytes) -> None:
         """Record a frame if there is a recorder; an error does not stop the frame."""
         if self._recorder is None:
             return
         try:
-            self._recorder.write(raw)
+            self._recorder.write(frame)
         except FeedError as error:
             self._unrecorded += 1
             self.faults["recording"] += 1
@@ -186,10 +186,10 @@ class Feed:
                 self._limited.info("recording continues", key="recorded", lost=self._unrecorded)
             self._unrecorded = 0
 
-    def _frame_of(self, raw: bytes) -> Frame | None:
+    def _frame_of(self, frame: bytes) -> Frame | None:
         now = self._clock.local()
         try:
-            frame = self._reader.read(raw, day=self._day or now.date(), latest=now)
+            content = self._reader.read(frame, day=self._day or now.date(), latest=now)
         except FeedError as error:
             self._ingest.totals.bad_lines += 1
             self.faults["frame"] += 1
@@ -197,32 +197,34 @@ class Feed:
                 "frame dropped",
                 key="frame",
                 error=str(error),
-                frame=raw[:_SHOWN].decode("utf-8", "replace"),
+                frame=frame[:_SHOWN].decode("utf-8", "replace"),
             )
             return None
-        if frame.has_day and frame.day is not None:
-            self._day = max(frame.day, self._day or frame.day)
-        return frame
+        if content.has_day and content.day is not None:
+            self._day = max(content.day, self._day or content.day)
+        return content
 
     def _note(self, frame: Frame) -> None:
-        # Also on a standby, whose status must be true as soon as it leads.
+        # A standby does so too, because its status must be right as soon as it leads.
         self.health.note_connection(self._source.connection_state)
         latest = self._clock.local() + MAX_AHEAD
         for board in frame.boards:
             listed = {quote.contract.contract_id for quote in board.quotes}
-            self.health.board(board.method, len(listed), round(self._clock.machine.time() * 1e6))
+            self.health.note_board(
+                board.method, len(listed), round(self._clock.machine.time() * 1e6)
+            )
             self._note_timestamp(board.method, board.pushed_at, latest)
         if frame.exchange_time is not None:
             self._note_timestamp(CLOCK, [frame.exchange_time], latest)
-            self._clock.hear_board(frame.exchange_time)
-        self._say_clock()
+            self._clock.note_board(frame.exchange_time)
+        self._log_clock()
         for name in frame.unknown:
             self._once.info("unknown method of the SignalR hub; ignored", key=name, method=name)
         self.faults["field"] += len(frame.lost)
         for error in frame.lost:
-            self._say_row("field cannot be read; the row counts without it", error)
+            self._log_row("field cannot be read; the row is used without it", error)
         self._report(self._ingest.note(frame, latest))
-        self._leader.noted()
+        self._leader.wake()
 
     def _note_timestamp(
         self, board: str, timestamps: Iterable[datetime | None], latest: datetime
@@ -238,8 +240,8 @@ class Feed:
         self.faults["row"] += len(refusal.errors)
         self.faults["late"] += len(refusal.late)
         for error in refusal.errors:
-            what = "message" if error.index is None else "row"
-            self._say_row(f"{what} cannot be read", error)
+            kind = "message" if error.index is None else "row"
+            self._log_row(f"{kind} cannot be read", error)
         for late in refusal.late:
             self._limited.warning(
                 "row is older than what was published",
@@ -250,7 +252,7 @@ class Feed:
                 newest=late.newest.isoformat(),
             )
 
-    def _say_row(self, event: str, error: RowError) -> None:
+    def _log_row(self, event: str, error: RowError) -> None:
         field = error.reason.partition(":")[0]
         row = {} if error.row is None else {"row": _shown(error.row)}
         self._limited.warning(
@@ -263,7 +265,7 @@ class Feed:
             **row,
         )
 
-    def _say_lag(self, lag: float | None) -> None:
+    def _log_lag(self, lag: float | None) -> None:
         late = self.health.late
         if late and not self._late:
             self._limited.warning("boards are late", key="late", lag=lag)
@@ -271,7 +273,7 @@ class Feed:
             self._limited.info("boards are on time again", key="in time", lag=lag)
         self._late = late
 
-    def _say_clock(self) -> None:
+    def _log_clock(self) -> None:
         error = self._clock.error
         if error and not self._clock_wrong:
             log.error("the clocks differ", error=error)

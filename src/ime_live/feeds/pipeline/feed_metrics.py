@@ -1,4 +1,4 @@
-"""Metrics of a feed: does it get boards, does it publish them, and does it lead."""
+"""Metrics of a feed: whether it receives boards, publishes them, and leads."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ime_live.monitoring.families import counter, counters, gauge, gauges
 from ime_live.status import FeedState
 
 SOURCES: Final = ("webSockets", "serverSentEvents", "longPolling", "polling")
-"""Ways by which boards are read, see `ime_live.feeds.ime.frame_source.ConnectionState`."""
+"""Sources of boards; see `ime_live.feeds.ime.frame_source.ConnectionState`."""
 
 
 class FeedMetrics:
     """The metrics of a feed; see `ime_live.monitoring.monitor.Monitored`."""
 
     def __init__(self, feed: Feed, writer: FencedWriter) -> None:
-        """Take the feed, and the writer that it publishes by."""
+        """Create the metrics of a feed and of its writer."""
         self._feed = feed
         self._writer = writer
 
@@ -51,9 +51,9 @@ class FeedMetrics:
             "Time at which the last board of a market arrived [Unix seconds].",
             "market",
             {
-                market.value: each.last_board / MICROSECONDS
-                for market, each in status.markets.items()
-                if each.last_board is not None
+                market.value: market_status.last_board / MICROSECONDS
+                for market, market_status in status.markets.items()
+                if market_status.last_board is not None
             },
         )
         yield gauge(
@@ -63,13 +63,13 @@ class FeedMetrics:
         )
         yield gauges(
             "exchange_connected",
-            "1 for the way by which boards are read now, 0 for the others; all 0 without one.",
+            "1 for the source from which boards are read now, 0 for the others; all 0 without one.",
             "source",
             {source: float(source == status.source) for source in SOURCES},
         )
         yield counter(
             "exchange_connections",
-            "Connections to the exchange, also those that were resumed.",
+            "Connections to the exchange, including resumed ones.",
             feed.health.connections,
         )
         yield counter(
@@ -81,8 +81,8 @@ class FeedMetrics:
         yield counter("rows_received", "Rows of these boards.", feed.totals.rows)
         yield counters(
             "feed_faults",
-            "What was left out, by kind: unreadable frames, rows and fields, late rows, states "
-            "that were refused, and frames that were not recorded.",
+            "Data that was left out, by kind: unreadable frames, rows and fields, late rows, "
+            "states that were refused, and frames that were not recorded.",
             "kind",
             {**feed.faults, "state": self._refused_states()},
         )
@@ -98,13 +98,15 @@ class FeedMetrics:
             "1 while this process leads and writes, 0 while it stands by.",
             leadership.leads,
         )
-        yield counter("leaderships", "How often this process came to lead.", leadership.begun)
+        yield counter(
+            "leaderships", "Number of times that this process became the leader.", leadership.begun
+        )
         yield gauge("store_connected", "1 while Redis answers, else 0.", leadership.reached)
         yield counter(
             "states_published", "States that were published as changes.", feed.totals.published
         )
         yield counter(
-            "states_unchanged", "Rows that were no change of a state.", feed.totals.unchanged
+            "states_unchanged", "Rows that did not change a state.", feed.totals.unchanged
         )
         yield gauge(
             "registry_read_seconds",

@@ -58,7 +58,7 @@ class FencedWriter:
         """
         self.token = 0
         self.writes = StoreWrites(clock)
-        """How long writes took, and which failed."""
+        """Durations of the writes, and counts of failures."""
         self.registry_read = 0.0
         """When contracts were last compared with the registry, in Unix seconds; 0 for never."""
         self._clock = clock
@@ -76,9 +76,9 @@ class FencedWriter:
     async def register(self, contracts: Sequence[Contract]) -> Mapping[str, ContractError]:
         """Register contracts, see `Registrar.register`; raises StoreError."""
         with self.writes.measured():
-            found = await self._registrar.register(contracts, self.token)
+            refused = await self._registrar.register(contracts, self.token)
         self.registry_read = self._clock.time()
-        return found
+        return refused
 
     async def claim(self, ids: Iterable[str]) -> tuple[list[Contract], Mapping[str, datetime]]:
         """Refuse writes of earlier leaders to every registered contract and to ``ids``.
@@ -91,6 +91,6 @@ class FencedWriter:
             StoreError: the store cannot be reached.
         """
         with self.writes.measured():
-            found = await self._registrar.claim(ids, self.token)
+            claimed = await self._registrar.claim(ids, self.token)
         self.registry_read = self._clock.time()
-        return found
+        return claimed

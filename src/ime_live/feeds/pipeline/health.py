@@ -19,7 +19,7 @@ from ime_live.status import FeedState, FeedStatus, MarketStatus, Week
 class Hours(Protocol):
     """Interface of trading hours, as `ime_live.feeds.pipeline.hours.TradingHours`."""
 
-    def session_began(self, market: Market, at: int) -> int | None:
+    def session_start(self, market: Market, at: int) -> int | None:
         """Return when the present session began; None outside of the sessions."""
 
     def next_change(self, market: Market, at: int) -> int | None:
@@ -79,7 +79,7 @@ class FeedHealth:
         self.late = False
         """Whether boards were too late at the last status."""
         self.connections = 0
-        """How often there was another connection, also one that was resumed."""
+        """Number of connections, including resumed ones."""
         self.boards: Tally[str] = Tally()
         """Number of boards that have arrived, by method."""
 
@@ -91,7 +91,7 @@ class FeedHealth:
             self.connections += bool(state.source)
         self._connection = state
 
-    def board(self, board: str, contracts: int, at: int) -> None:
+    def note_board(self, board: str, contracts: int, at: int) -> None:
         """Note the arrival of a board with this number of contracts."""
         self.boards[board] += 1
         self._last_board = at
@@ -104,7 +104,7 @@ class FeedHealth:
         """Note the timestamp of a board that arrived ``at``, both by the exchange's clock.
 
         Only a timestamp that has moved since the board's last push, and is newer than those of all
-        other boards, shows the delay. Otherwise its market stands still.
+        other boards, shows the delay. Otherwise nothing has changed in its market.
         """
         if board in self._timestamps and timestamp > max(self._timestamps.values()):
             self._lag = max(0, at - timestamp) / 1e6, timestamp
@@ -112,7 +112,7 @@ class FeedHealth:
 
     def status(self, at: int) -> FeedStatus:
         """Return the status of the feed at the time ``at``."""
-        markets = {name: self._market(name, each, at) for name, each in self._markets.items()}
+        markets = {name: self._market(name, market, at) for name, market in self._markets.items()}
         state = self._whole(markets)
         lag = self._lag_of_session(state, at)
         self.late = lag is not None and lag > self._max_lag
@@ -131,12 +131,12 @@ class FeedHealth:
         )
 
     def _whole(self, markets: Mapping[Market, MarketStatus]) -> FeedState:
-        states = {each.state for each in markets.values()}
+        states = {market.state for market in markets.values()}
         return next((state for state in _FIRST_OF if state in states), FeedState.DOWN)
 
     def _market(self, name: Market, market: _MarketHealth, at: int) -> MarketStatus:
         # From the hours, not from the last status: a standby computes none.
-        began = self._hours.session_began(name, at)
+        began = self._hours.session_start(name, at)
         return MarketStatus(
             self._state_of(market.last_board, began, at),
             last_board=market.last_board,
@@ -160,8 +160,8 @@ class FeedHealth:
     def _lag_of_session(self, state: FeedState, at: int) -> float | None:
         if state not in (FeedState.LIVE, FeedState.STALE):
             return None
-        began = [self._hours.session_began(name, at) for name in self._markets]
-        return self._lag_since(min((each for each in began if each is not None), default=0))
+        began = [self._hours.session_start(name, at) for name in self._markets]
+        return self._lag_since(min((begin for begin in began if begin is not None), default=0))
 
     def _lag_since(self, began: int) -> float | None:
         """Return the delay of the boards of the session that began then; None if unknown."""

@@ -60,7 +60,7 @@ _OPTIONS: Final[Mapping[Market, str]] = {
 _SATURDAY: Final = 5  # as datetime.weekday() counts
 _DAY: Final = timedelta(days=1)
 _JALALI_BEFORE: Final = 1700  # no Jalali year of interest is above it, no Gregorian one below
-_LONGEST_RANGE: Final = 366  # days
+_MAX_RANGE: Final = 366  # days
 
 _HORIZON: Final = 400
 """Number of days searched for the next session: more than the longest range of holidays."""
@@ -103,7 +103,9 @@ class TradingHours:
     def week(self, market: Market) -> Week:
         """Return the sessions of a market by day of the week."""
         return {
-            day: tuple(TradingSession(_clock(each.begins), _clock(each.ends)) for each in sessions)
+            day: tuple(
+                TradingSession(_clock(session.begins), _clock(session.ends)) for session in sessions
+            )
             for day, sessions in zip(WEEK, self._weeks[market], strict=True)
         }
 
@@ -111,7 +113,7 @@ class TradingHours:
         """Return the days without a session, from the day at ``at`` for a year."""
         today = self._local(at).date()
         if self._holidays is None or self._holidays[0] != today:
-            year = (today + n * _DAY for n in range(_LONGEST_RANGE))
+            year = (today + n * _DAY for n in range(_MAX_RANGE))
             self._holidays = today, tuple(day for day in year if self._is_holiday(day))
         return self._holidays[1]
 
@@ -121,7 +123,7 @@ class TradingHours:
         minute = now.hour * 60 + now.minute
         return any(s.begins <= minute < s.ends for s in self._sessions(market, now.date()))
 
-    def session_began(self, market: Market, at: int) -> int | None:
+    def session_start(self, market: Market, at: int) -> int | None:
         """Return when the session at ``at`` began, in microseconds; None outside of the sessions.
 
         A session of more than a day counts from yesterday's midnight.
@@ -250,7 +252,7 @@ def read_days(text: str, option: str) -> Set[date]:
         begin = _date(first, option)
         end = _date(last, option) if dots else begin
         count = (end - begin).days + 1
-        if not 0 < count <= _LONGEST_RANGE:
+        if not 0 < count <= _MAX_RANGE:
             raise SettingsError(f"{option}: {part!r} is not a range of days within a year")
         days.update(begin + n * _DAY for n in range(count))
     return frozenset(days)
@@ -263,9 +265,9 @@ def _date(text: str, option: str) -> date:
         with suppress(ValueError):
             if year < _JALALI_BEFORE:
                 jalali = JalaliDate(year, month, day)  # type: ignore[no-untyped-call]
-                read: date = jalali.to_gregorian()
+                parsed: date = jalali.to_gregorian()
             else:
-                read = date(year, month, day)
-            if read.year in YEARS:
-                return read
+                parsed = date(year, month, day)
+            if parsed.year in YEARS:
+                return parsed
     raise SettingsError(f"{option}: {text!r} is not a day such as 1405-05-03 or 2026-08-01")

@@ -20,10 +20,10 @@ from ime_live.feeds.boards.newest import LateRow, NewestBoards
 from ime_live.feeds.boards.rows import Quote
 from ime_live.market import Payload
 from ime_live.publisher import PublishResult
-from ime_live.spelling import counted
+from ime_live.spelling import pluralize
 
 
-class Publishes(Protocol):
+class StatePublisher(Protocol):
     """Interface of the publisher that an ingest uses."""
 
     async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[PublishResult]:
@@ -31,8 +31,8 @@ class Publishes(Protocol):
 
 
 Register = Callable[[Sequence[Contract]], Awaitable[Container[str] | None]]
-"""Registers new and changed contracts; an old name stays as an alias. It returns the ids of those
-that could not be registered, whose states clients could not find."""
+"""Registers new and changed contracts; an old name stays as an alias. It returns the ids of the
+contracts that could not be registered: clients cannot subscribe to them."""
 
 
 class Totals(Struct):
@@ -46,7 +46,7 @@ class Totals(Struct):
             by another row of their contract in the same frame.
         refused: rows that could not be read or were late, and states that the publisher refused or
             whose contract could not be registered.
-        bad_lines: lines of a recording, or messages of the SignalR hub, that are no frames.
+        bad_lines: lines of a recording, or messages of the SignalR hub, that are not frames.
     """
 
     frames: int = 0
@@ -58,9 +58,9 @@ class Totals(Struct):
 
     def __str__(self) -> str:
         return (
-            f"{counted(self.frames, 'frame')}, {counted(self.rows, 'row')}: "
+            f"{pluralize(self.frames, 'frame')}, {pluralize(self.rows, 'row')}: "
             f"{self.published} published, {self.unchanged} unchanged, {self.refused} refused; "
-            f"{counted(self.bad_lines, 'bad line')}"
+            f"{pluralize(self.bad_lines, 'bad line')}"
         )
 
 
@@ -93,11 +93,11 @@ class Ingest:
     """Publishes the changes in frames.
 
     A frame is taken in two steps, of which a standby takes only the first: `note` its boards, and
-    `pass_on` the changes. `take` does both.
+    `publish_changes` the changes. `take` does both.
     """
 
     def __init__(
-        self, publisher: Publishes, register: Register, newest: NewestBoards | None = None
+        self, publisher: StatePublisher, register: Register, newest: NewestBoards | None = None
     ) -> None:
         """Create an ingest that has published nothing.
 
@@ -120,21 +120,21 @@ class Ingest:
         self._to_confirm: list[str] = []
         """Ids of the contracts that are still due in this round of confirmations."""
         self._shares = 0.0
-        """Fraction of a state that earlier shares have left over."""
+        """Remaining fraction of a state from earlier shares."""
 
     @property
     def ids(self) -> set[str]:
         """Ids of the contracts in the newest boards."""
         return set(self._newest.quotes())
 
-    def know(
+    def restore(
         self,
         contracts: Iterable[Contract],
         pushed_at: Mapping[str, datetime] | None = None,
         latest: datetime | None = None,
     ) -> None:
-        """Use the stored contracts and timestamps, see `NewestBoards.know`."""
-        self._newest.know(contracts, pushed_at, latest)
+        """Use the stored contracts and timestamps; see `NewestBoards.restore`."""
+        self._newest.restore(contracts, pushed_at, latest)
 
     def forget(self) -> None:
         """Publish the newest boards again, because the store may hold other states now."""
@@ -154,7 +154,7 @@ class Ingest:
             StoreError: the store cannot be reached. The next frames publish the changes.
         """
         refusal = self.note(frame)
-        return FrameRefusal(refusal.errors, refusal.late, await self.pass_on())
+        return FrameRefusal(refusal.errors, refusal.late, await self.publish_changes())
 
     def note(self, frame: Frame, latest: datetime | None = None) -> FrameRefusal:
         """Note the boards of a frame.
@@ -177,7 +177,7 @@ class Ingest:
         self._due_contracts |= changes.contracts
         return refusal
 
-    async def pass_on(self) -> tuple[PublishResult, ...]:
+    async def publish_changes(self) -> tuple[PublishResult, ...]:
         """Register and publish the changes that were noted.
 
         Returns:
@@ -189,10 +189,13 @@ class Ingest:
         contracts, self._due_contracts = self._due_contracts, {}
         quotes, self._due = self._due, {}
         changed = [
-            each
-            for i, each in contracts.items()
-            # One that could not be registered is tried again when it changes, or is confirmed.
-            if not (_same(self._registered.get(i), each) or _same(self._unregistered.get(i), each))
+            contract
+            for i, contract in contracts.items()
+            # An unregistered contract is tried again when it changes or is confirmed.
+            if not (
+                _same(self._registered.get(i), contract)
+                or _same(self._unregistered.get(i), contract)
+            )
         ]
         states = {
             i: quote.payload
@@ -233,11 +236,11 @@ class Ingest:
         states = {i: quotes[i].payload for i in ids}
         passed_on = {i for i in ids if self._published.get(i) == states[i]}
         outcomes = await self._write([contracts[i] for i in ids], states)
-        refused = tuple(each for each in outcomes if each.error is not None)
+        refused = tuple(outcome for outcome in outcomes if outcome.error is not None)
         return refused, [
-            each.contract_id
-            for each in outcomes
-            if each.published and each.contract_id in passed_on
+            outcome.contract_id
+            for outcome in outcomes
+            if outcome.published and outcome.contract_id in passed_on
         ]
 
     async def _write(
@@ -248,9 +251,9 @@ class Ingest:
             # Contracts first, so that a gateway knows the contract of each state.
             if contracts:
                 self._note_registered(contracts, await self._register(contracts) or ())
-            known = [(i, state) for i, state in states.items() if i not in self._unregistered]
-            if known:
-                outcomes = await self._publisher.publish_many(known)
+            publishable = [(i, state) for i, state in states.items() if i not in self._unregistered]
+            if publishable:
+                outcomes = await self._publisher.publish_many(publishable)
         except StoreError:
             self.forget()
             raise
@@ -267,21 +270,21 @@ class Ingest:
 
     def _note_registered(self, contracts: Iterable[Contract], refused: Container[str]) -> None:
         for contract in contracts:
-            ours, other = self._registered, self._unregistered
+            target, other = self._registered, self._unregistered
             if contract.contract_id in refused:
-                ours, other = other, ours
-            ours[contract.contract_id] = contract
+                target, other = other, target
+            target[contract.contract_id] = contract
             other.pop(contract.contract_id, None)
 
 
-def _same(known: Contract | None, contract: Contract) -> bool:
+def _same(registered: Contract | None, contract: Contract) -> bool:
     """Return whether two contracts are equal except for the day's settlement price so far.
 
-    It moves with each trade. Confirmations register it, as often as the registrar allows.
+    That price changes with each trade. Confirmations register it, as often as the registrar allows.
     """
-    if known is None or known == contract:
-        return known is not None
-    return contract == replace(known, today_settlement=contract.today_settlement)
+    if registered is None or registered == contract:
+        return registered is not None
+    return contract == replace(registered, today_settlement=contract.today_settlement)
 
 
 _UNREGISTERED: Final = ContractError(

@@ -26,17 +26,17 @@ from ime_live.publisher import PublishResult
 log = structlog.get_logger()
 
 CONFIRM_INTERVAL: Final = 10.0
-"""Seconds within which every state is published again, changed or not, so that a state that others
-have written lasts no longer."""
+"""Seconds within which every state is published again, changed or not, so that a state of another
+writer is corrected by then."""
 
 SETTLED_AFTER: Final = 2.0
-"""Seconds after which all states are confirmed once more when this feed has come to lead, or its
-store was away or was replaced. Gateways have left a deposed master by then. One that hung carries
-out what waited in its sockets, and tells it to those who still listen, under newer versions than
-the present master's."""
+"""Seconds after which all states are confirmed once more when this feed has become the leader, or
+its store was unreachable or was replaced. By then, gateways have left a deposed master. If that one
+hung, it now executes the commands that waited in its sockets, and publishes the states to gateways
+that still listen, with newer versions than those of the present master."""
 
 _TICK: Final = 0.2
-"""Seconds between two steps without news; a standby must take over within five. In each step a
+"""Seconds between two steps without changes; a standby must take over within five. In each step a
 share of the states is confirmed."""
 
 
@@ -46,8 +46,8 @@ class Writer(Protocol):
     token: int
 
     async def claim(self, ids: Iterable[str], /) -> tuple[list[Contract], Mapping[str, datetime]]:
-        """Refuse former leaders; return the registered contracts, and timestamps of stored
-        states."""
+        """Refuse writes of former leaders; return the registered contracts, and the timestamps of
+        stored states."""
 
 
 class Leader:
@@ -69,7 +69,7 @@ class Leader:
         Args:
             ingest: holds the states to publish.
             writer: the writer of the ingest.
-            leadership: tells whether this feed leads.
+            leadership: knows whether this feed leads.
             boards: methods of the boards that are read.
             latest: latest plausible timestamp, see
                 `ime_live.feeds.boards.newest.NewestBoards.take`.
@@ -95,8 +95,8 @@ class Leader:
         """Claim and publish everything with the next write: the store may hold other states."""
         self._begins = True
 
-    def noted(self) -> None:
-        """Note that the ingest has a change to publish."""
+    def wake(self) -> None:
+        """Publish the changes of the ingest soon."""
         self._noted.set()
 
     async def run(self) -> None:
@@ -120,7 +120,7 @@ class Leader:
             if self._begins:
                 self._begins = False
                 await self._take_over()
-            refused = await self._ingest.pass_on()
+            refused = await self._ingest.publish_changes()
             if self._clock.monotonic() >= self._confirm_at:
                 self._confirm_at = self._clock.monotonic() + _TICK
                 refused += await self._confirm()
@@ -131,7 +131,7 @@ class Leader:
             self._limited.warning(
                 "this feed is no longer the leader", key="fenced", error=str(error)
             )
-            self._leadership.fenced(error.token)
+            self._leadership.note_fenced(error.token)
             self._begins = True
         except StoreError as error:
             self._limited.warning("market data cannot be published", key="outage", error=str(error))
@@ -144,8 +144,8 @@ class Leader:
         # Boards may be minutes apart, so a new leader, or one whose store is back, publishes the
         # newest ones at once.
         contracts, pushed_at = await self._writer.claim(self._ingest.ids)
-        known = [each for each in contracts if each.board in self._boards]
-        self._ingest.know(known, pushed_at, self._latest())
+        own_contracts = [contract for contract in contracts if contract.board in self._boards]
+        self._ingest.restore(own_contracts, pushed_at, self._latest())
         self._ingest.forget()
         self._settled_at = self._clock.monotonic() + SETTLED_AFTER
 

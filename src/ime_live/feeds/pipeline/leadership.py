@@ -55,7 +55,7 @@ class FeedLease(Protocol):
 
 
 class Leadership:
-    """Whether this feed leads."""
+    """Knows whether this feed leads, and renews its lease."""
 
     def __init__(
         self,
@@ -84,9 +84,9 @@ class Leadership:
         self.token = 0
         """Fencing token of the present leadership, of this feed or another one."""
         self.begun = 0
-        """How often this feed has come to lead."""
+        """Number of times that this feed has become the leader."""
         self.reached = False
-        """Whether the store has answered the last time."""
+        """Whether the store has answered the last call."""
         self._until = float("-inf")
         self._led: bool | None = None
         self._limited = LogLimiter(log, clock=clock)
@@ -100,14 +100,14 @@ class Leadership:
         """Renew the lease until cancelled; then release it, and write that in the status."""
         try:
             while True:
-                await self.attend()
+                await self.renew()
                 await asyncio.sleep(INTERVAL)
         finally:
             if self.leads:
                 self._until = float("-inf")
                 await self._leave()
 
-    def fenced(self, token: int) -> None:
+    def note_fenced(self, token: int) -> None:
         """Note that a write was refused because of a newer fencing token.
 
         This feed no longer leads, until it takes the lease again.
@@ -115,15 +115,15 @@ class Leadership:
         self._lease.note(token)
         self._until = float("-inf")
 
-    async def attend(self) -> None:
+    async def renew(self) -> None:
         """Renew the lease and write the status, once."""
-        asked = self._clock.monotonic()
+        requested_at = self._clock.monotonic()
         try:
             lease = await self._lease.take()
             self.reached = True
             self.token = lease.token
             if lease.leads:
-                self._until = asked + LEASE - _MARGIN
+                self._until = requested_at + LEASE - _MARGIN
                 if lease.anew:
                     self.begun += 1
                     self._on_lead()
@@ -131,7 +131,7 @@ class Leadership:
             else:
                 self._until = float("-inf")
         except FencedError as error:
-            self.fenced(error.token)
+            self.note_fenced(error.token)
             return
         except StoreError as error:
             event = f"the {self._program}'s status cannot be written"

@@ -1,9 +1,9 @@
 """Registrar: register the contracts of boards without losing known fields.
 
-A board gives some of a contract's static fields; others may have been imported by hand, and are
-kept. The settlement of the day so far moves with each trade, and is registered every few minutes:
-all gateways read a contract again that has changed. A contract that cannot be registered does not
-keep out the rest of its board.
+A board has some of a contract's static fields; others may have been imported by hand, and are kept.
+The settlement price of the day so far changes with each trade. It is registered every few minutes
+only, because all gateways read a changed contract again. A contract that cannot be registered does
+not affect the others of its board.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ log = structlog.get_logger()
 SETTLEMENT_INTERVAL: Final = 300.0
 """Seconds after which another settlement of the day so far is registered."""
 
-_FEEDS_OWN: Final = frozenset(
+_FEED_FIELDS: Final = frozenset(
     {"settlement_price", "settlement_date", "today_settlement", "price_limit_rule"}
 )
-"""Attributes of which an older value is wrong where the board has none."""
+"""Attributes whose stored value is dropped if the board has none, because it would be outdated."""
 
 
 class ContractRecords(Protocol):
@@ -83,7 +83,7 @@ class Registrar:
             StoreError: nothing can be claimed now.
         """
         contracts = await self._records.contracts()
-        every = dict.fromkeys([*(each.contract_id for each in contracts), *ids])
+        every = dict.fromkeys([*(contract.contract_id for contract in contracts), *ids])
         try:
             return contracts, await self._records.claim(every, token)
         except IncompleteError as error:
@@ -96,11 +96,10 @@ class Registrar:
     ) -> dict[str, ContractError]:
         """Register contracts that are new or have changed.
 
-        One that is registered already, and cannot be registered as its board tells it now, keeps
-        the record that it has.
+        A registered contract whose new fields cannot be registered keeps its present record.
 
         Args:
-            contracts: as their boards tell them.
+            contracts: contracts with the fields of their boards.
             token: the fencing token of the feed that leads; None for a replay.
 
         Returns:
@@ -110,34 +109,45 @@ class Registrar:
             FencedError: a newer token was used before.
             StoreError: nothing can be registered now.
         """
-        found = await self._records.contracts_of([each.contract_id for each in contracts])
-        merged = [_merged(each, found.get(each.contract_id)) for each in contracts]
-        changed = [each for each in merged if self._is_due(each, found.get(each.contract_id))]
+        registered = await self._records.contracts_of(
+            [contract.contract_id for contract in contracts]
+        )
+        merged = [_merged(contract, registered.get(contract.contract_id)) for contract in contracts]
+        changed = [
+            contract
+            for contract in merged
+            if self._is_due(contract, registered.get(contract.contract_id))
+        ]
         try:
             if changed:
                 await self._records.import_contracts(changed, token)
                 self._note_settlements(changed)
         except ContractError:
             # Again one by one, so that only wrong contracts are left out.
-            errors = {each.contract_id: await self._register_one(each, token) for each in changed}
+            errors = {
+                contract.contract_id: await self._register_one(contract, token)
+                for contract in changed
+            }
             return {
                 contract_id: error
                 for contract_id, error in errors.items()
-                if error is not None and found.get(contract_id) is None
+                if error is not None and registered.get(contract_id) is None
             }
         return {}
 
-    def _is_due(self, contract: Contract, known: Contract | None) -> bool:
-        if known is None or contract == known:
-            return known is None
-        if contract != replace(known, today_settlement=contract.today_settlement):
+    def _is_due(self, contract: Contract, registered: Contract | None) -> bool:
+        if registered is None or contract == registered:
+            return registered is None
+        if contract != replace(registered, today_settlement=contract.today_settlement):
             return True
         return self._clock.monotonic() >= self._settled.get(contract.contract_id, float("-inf"))
 
     def _note_settlements(self, contracts: Iterable[Contract]) -> None:
         at = self._clock.monotonic() + SETTLEMENT_INTERVAL
         self._settled |= {
-            each.contract_id: at for each in contracts if each.today_settlement is not None
+            contract.contract_id: at
+            for contract in contracts
+            if contract.today_settlement is not None
         }
 
     async def _register_one(self, contract: Contract, token: int | None) -> ContractError | None:
@@ -155,17 +165,17 @@ class Registrar:
         return None
 
 
-def _merged(contract: Contract, known: Contract | None) -> Contract:
-    """Return ``contract``, with its missing fields as they are known."""
-    if known is None:
+def _merged(contract: Contract, registered: Contract | None) -> Contract:
+    """Return ``contract``, with its missing fields from the registered one."""
+    if registered is None:
         return contract
-    said = asdict(contract)
+    fields = asdict(contract)
     return replace(
         contract,
-        aliases=known.aliases,
+        aliases=registered.aliases,
         **{
-            name: getattr(known, name)
-            for name, value in said.items()
-            if value is None and name not in _FEEDS_OWN
+            name: getattr(registered, name)
+            for name, value in fields.items()
+            if value is None and name not in _FEED_FIELDS
         },
     )

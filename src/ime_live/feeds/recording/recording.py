@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Struct
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
-from ime_live.errors import FeedError
+from ime_live.errors import FeedError, system_reason
 
 GZIP: Final = ".gz"
 
@@ -34,7 +34,7 @@ _FINISHED: Final = re.compile(r"-(\d{8}T\d{6})(?:-([1-9]\d*))?", re.ASCII)
 
 _LEVEL: Final = 6  # of zlib; level 4 takes half the CPU and 23 % more room
 
-_OURS: Final = re.compile(rb'\{"received":(-?\d{1,18}),"frame":(.*)\}', re.DOTALL)
+_RECORDED: Final = re.compile(rb'\{"received":(-?\d{1,18}),"frame":(.*)\}', re.DOTALL)
 
 
 class Recorded(Struct, frozen=True):
@@ -68,9 +68,9 @@ class Recorder:
 
         Args:
             path: the file; compressed if it ends in ``.gz``.
-            zone: whose midnight begins a new file.
+            zone: time zone whose midnight begins a new file.
             size: bytes of frames after which a new file begins.
-            keep: finished files that are kept; 0 is all of them.
+            keep: number of finished files to keep; 0 keeps all of them.
             clock: the machine's clock.
 
         Raises:
@@ -83,7 +83,7 @@ class Recorder:
         self._clock = clock
         self._file: IO[bytes] | None = None
         self._lines: IO[bytes] | gzip.GzipFile | None = None
-        """Return the stream for lines: the file, or a compressor in front of it."""
+        """Stream for the lines: the file, or a compressor in front of it."""
         self._began = 0.0
         self._day: date | None = None
         self._written = 0
@@ -93,7 +93,7 @@ class Recorder:
         self._stem, dot, rest = path.name.partition(".")
         self._suffix = dot + rest
         with self._errors():
-            self._make_room()
+            self._move_existing()
             self._open()
 
     def __enter__(self) -> Recorder:
@@ -126,7 +126,7 @@ class Recorder:
         if self._file is not None and not os.fstat(self._file.fileno()).st_nlink:
             self._close()  # the file was removed: later lines would be lost
         if self._lines is None:
-            self._make_room()
+            self._move_existing()
             self._open()
         elif self._written and (self._written >= self._size or day != self._day):
             self._rotate()
@@ -137,8 +137,8 @@ class Recorder:
         # JSON has line feeds between its tokens only.
         text = frame.replace(b"\r", b" ").replace(b"\n", b" ")
         self._lines.write(b'{"received":%d,"frame":%b}\n' % (round(now * 1e6), text))
-        # Whole, so that a crash loses nothing. The 14 recorded frames take as much time and room as
-        # without it (10 ms, 66 kB); small frames take 11 % more room at worst.
+        # After each frame, so that a crash loses nothing. The 14 recorded frames take as much time
+        # and room as without it (10 ms, 66 kB); small frames take 11 % more room at worst.
         self._lines.flush()
         self._whole = self._file.tell()
         self._written += len(text)
@@ -146,12 +146,12 @@ class Recorder:
     def _abandon(self) -> None:
         """Close the file after an error with its complete lines; remove it if it has none."""
         with suppress(OSError):
-            ours = self._is_ours()
+            in_place = self._is_in_place()
             with suppress(OSError, ValueError):
                 self._close()
-            if ours and self._written:
+            if in_place and self._written:
                 os.truncate(self._path, self._whole)
-            elif ours:
+            elif in_place:
                 self._path.unlink()
         self._file = self._lines = None
 
@@ -163,33 +163,33 @@ class Recorder:
         """
         self._ended = True
         with self._errors():
-            ours = self._is_ours()
+            in_place = self._is_in_place()
             self._close()
-            if ours and not self._written:
+            if in_place and not self._written:
                 self._path.unlink()
 
-    def _make_room(self) -> None:
+    def _move_existing(self) -> None:
         """Rename an existing file."""
         try:
-            found = self._path.stat()
+            status = self._path.stat()
         except FileNotFoundError:
             return
         # A folder could be renamed as well, and so could /dev/null.
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise FeedError(f"recording {self._path} cannot be written: it is not a file")
         with self._path.open("rb") as file:
             self._lock(file)
         if _holds_nothing(self._path):
             self._path.unlink()
             return
-        began = found.st_mtime
+        began = status.st_mtime
         try:
             first = next(iter(read_recording(self._path)), None)
         except FeedError:
             first = None  # any file is renamed, never deleted
         if first is not None and first.received is not None:
             began = first.received / 1e6
-        self._put_away(began)
+        self._finish_file(began)
 
     def _open(self) -> None:
         self._file = self._path.open("xb")
@@ -214,19 +214,19 @@ class Recorder:
             pass  # a file system without locks
 
     def _rotate(self) -> None:
-        ours = self._is_ours()
+        in_place = self._is_in_place()
         self._close()
-        if ours:
-            self._put_away(self._began)
+        if in_place:
+            self._finish_file(self._began)
         self._open()
 
-    def _is_ours(self) -> bool:
+    def _is_in_place(self) -> bool:
         """Return whether the open file still has its name: it may have been moved."""
         try:
-            found = self._path.stat()
+            status = self._path.stat()
         except FileNotFoundError:
             return False
-        return self._file is not None and os.path.samestat(os.fstat(self._file.fileno()), found)
+        return self._file is not None and os.path.samestat(os.fstat(self._file.fileno()), status)
 
     def _close(self) -> None:
         file, self._file = self._file, None
@@ -238,10 +238,11 @@ class Recorder:
             if file is not None:
                 file.close()
 
-    def _put_away(self, began: float) -> None:
+    def _finish_file(self, began: float) -> None:
         timestamp = datetime.fromtimestamp(began, self._zone).strftime(_STAMP)
-        # Above all others, also those that are deleted by now: names are in order of time.
-        number = 1 + max((each for at, each, _ in self._finished() if at == timestamp), default=0)
+        # Above all others, even deleted ones, so that names are in order of time.
+        used = [number for at, number, _ in self._finished() if at == timestamp]
+        number = 1 + max(used, default=0)
         while (target := self._finished_path(timestamp, number)).exists():
             number += 1
         self._path.rename(target)
@@ -255,14 +256,14 @@ class Recorder:
 
     def _finished(self) -> list[tuple[str, int, Path]]:
         """Return the finished files with timestamp and number, the oldest first."""
-        found: list[tuple[str, int, Path]] = []
+        files: list[tuple[str, int, Path]] = []
         for file in self._path.parent.iterdir():
             name = file.name
             if name.startswith(self._stem) and name.endswith(self._suffix) and file.is_file():
                 middle = name[len(self._stem) : len(name) - len(self._suffix)]
                 if match := _FINISHED.fullmatch(middle):
-                    found.append((match[1], int(match[2] or 1), file))
-        return sorted(found)
+                    files.append((match[1], int(match[2] or 1), file))
+        return sorted(files)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -270,8 +271,9 @@ class Recorder:
         try:
             yield
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-            reason = (getattr(error, "strerror", None) or str(error)).lower()
-            raise FeedError(f"recording {self._path} cannot be written: {reason}") from error
+            raise FeedError(
+                f"recording {self._path} cannot be written: {system_reason(error)}"
+            ) from error
 
 
 def read_recording(
@@ -279,28 +281,28 @@ def read_recording(
 ) -> Iterator[Recorded]:
     """Read a recording or bare frames, one per line; ``.gz`` is decompressed.
 
-    Lines are given out as they are: one that is no frame is the caller's to tell.
+    Lines are yielded unchecked: the caller finds out whether a line is a frame.
 
     Args:
         path: the file.
-        cut_off: called with the number of whole lines if the file ends in the middle, since its
+        cut_off: called with the number of whole lines if the file ends in the middle, because its
             writer was killed or is still writing.
 
     Raises:
         FeedError: it cannot be read.
     """
-    whole = 0
+    complete = 0
     try:
         with gzip.open(path) if path.suffix == GZIP else path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if _is_cut(line):
-                    cut_off(whole)
+                    cut_off(complete)
                     return
-                whole = number
+                complete = number
                 if line.strip():
                     yield _recorded(number, line)
     except EOFError:
-        cut_off(whole)
+        cut_off(complete)
     except (OSError, ValueError, zlib.error) as error:
         raise FeedError(f"recording {path} cannot be read: {error}") from error
 
@@ -326,15 +328,15 @@ _read_line = msgspec.json.Decoder(_Line).decode
 
 def _recorded(number: int, line: bytes) -> Recorded:
     line = line.strip()
-    # By its form, not as JSON: a frame that is no good JSON comes out as it came in, too.
-    if match := _OURS.fullmatch(line):
+    # By its form, not as JSON: a frame that is not valid JSON is returned as it was recorded.
+    if match := _RECORDED.fullmatch(line):
         return Recorded(number, match[2], int(match[1]))
     if line.startswith(b'{"received"'):
         try:
-            read = _read_line(line)  # ours, as another program wrote it again
+            record = _read_line(line)  # a recorded line that another program has reformatted
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return Recorded(number, line)
-        return Recorded(number, bytes(read.frame), read.received)
+        return Recorded(number, bytes(record.frame), record.received)
     return Recorded(number, line)
 
 

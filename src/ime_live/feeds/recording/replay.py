@@ -18,17 +18,18 @@ from ime_live.feeds.boards.field_map import BOARDS
 from ime_live.feeds.boards.frame import Frame
 from ime_live.feeds.boards.frame_reader import FrameReader
 from ime_live.feeds.boards.rows import DEFAULT_PRICE_LIMITS, PriceLimits
-from ime_live.feeds.pipeline.ingest import Ingest, Publishes, Register, Totals
+from ime_live.feeds.pipeline.ingest import Ingest, Register, StatePublisher, Totals
 from ime_live.feeds.recording.recording import read_recording
 from ime_live.log_limiter import LogLimiter, PlainLines
 from ime_live.timezones import TEHRAN, zone_of
 
-LONGEST_PAUSE: Final = timedelta(seconds=60)
-"""Between two frames, at speed 1: a night between two recordings is not waited for."""
+MAX_PAUSE: Final = timedelta(seconds=60)
+"""Maximum pause between two frames, at speed 1: a replay does not wait for a night."""
 
 LATE: Final = timedelta(minutes=10)
-"""A frame this much behind the ones before it begins another stretch of time. Less is a board
-that is pushed later than others: receipts were 28 s behind and ahead of futures."""
+"""A frame that is older than the frames before it by more than this begins another period. A
+smaller difference is a board that is pushed later than others: receipts were 28 s behind and ahead
+of futures."""
 
 PAUSE_BETWEEN_ROUNDS: Final = 1.0
 """Seconds at speed 1 before a recording is repeated."""
@@ -36,7 +37,7 @@ PAUSE_BETWEEN_ROUNDS: Final = 1.0
 
 async def replay(
     files: Sequence[Path],
-    publisher: Publishes,
+    publisher: StatePublisher,
     register: Register,
     *,
     speed: float = 1.0,
@@ -51,29 +52,30 @@ async def replay(
     """Publish the contents of recorded frames, at the pace of their arrival.
 
     Args:
-        files: recordings in their order: a frame a line, ``.gz`` compressed.
-        publisher: takes the states.
-        register: takes contracts, on sight and whenever they changed.
-        speed: 2 is twice as fast as recorded; 0 is as fast as it goes.
+        files: recordings in their order: one frame per line, compressed if the name ends in
+            ``.gz``.
+        publisher: publishes the states.
+        register: registers contracts, when they are new and whenever they change.
+        speed: 2 is twice as fast as recorded; 0 never waits.
         loop: repeat the files until cancelled. ``report`` then gets each round's totals.
-        day: the day of warehouse receipts until a frame of the file tells it.
+        day: the day of warehouse receipts until a frame of the file has it.
         boards: see `FrameReader`.
         price_limits: see `FrameReader`.
         clock: the machine's clock, which waits.
-        report: takes a line about each bad line, each frame with rows or fields that cannot be
-            read, and each unknown method; of refusals by the store, one line per minute and
+        report: called with a line about each bad line, each frame with rows or fields that cannot
+            be read, and each unknown method; of refusals by the store, one line per minute and
             reason.
-        count: takes the totals when a round begins; they grow from then on.
+        count: called with the totals when a round begins; they grow from then on.
 
     Returns:
-        The totals, which a loop never comes to.
+        The totals; a loop never returns.
 
     Raises:
-        FeedError: a file is missing or cannot be read, or there is not one frame in the files.
-        StoreError: from the publisher.
+        FeedError: a file is missing or cannot be read, or the files have no frame.
+        StoreError: the publisher raised it.
     """
     if not 0 <= speed < float("inf"):
-        raise FeedError(f"speed {speed} is not 0 or more")
+        raise FeedError(f"speed must be a number of 0 or more, got {speed}")
     _check(files)
     ingest = Ingest(publisher, register)
     limited = LogLimiter(PlainLines(report))
@@ -90,8 +92,8 @@ async def replay(
             totals=totals,
             report=report,
         )
-        for place, frame, came in frames:
-            pause, mark = pace(mark, frame.clock if came is None else came)
+        for place, frame, received in frames:
+            pause, mark = pace(mark, frame.clock if received is None else received)
             # Even without a pause, because other tasks need the event loop.
             await clock.sleep(pause / speed if speed else 0)
             for name in dict.fromkeys(frame.unknown):
@@ -105,7 +107,8 @@ async def replay(
                 # The store will probably refuse the next frames as well.
                 limited.warning(f"{place}: {refusal}", key=refusal.outcomes[0].kind)
         if not totals.frames:
-            raise FeedError(f"no frame in {', '.join(map(str, files)) or 'no files'}")
+            names = ", ".join(map(str, files)) or "no files"
+            raise FeedError(f"recordings must have a frame, got none in {names}")
         if not loop:
             return totals
         report(f"replayed {totals}")
@@ -119,10 +122,10 @@ def contracts_in(files: Sequence[Path]) -> tuple[Contract, ...]:
         FeedError: a file is missing or cannot be read.
     """
     _check(files)
-    found: dict[str, Contract] = {}
+    contracts: dict[str, Contract] = {}
     for _, frame, _ in frames_of(files):
-        found |= {quote.contract.contract_id: quote.contract for quote in frame.quotes}
-    return tuple(found.values())
+        contracts |= {quote.contract.contract_id: quote.contract for quote in frame.quotes}
+    return tuple(contracts.values())
 
 
 def pace(mark: datetime | None, clock: datetime | None) -> tuple[float, datetime | None]:
@@ -130,13 +133,13 @@ def pace(mark: datetime | None, clock: datetime | None) -> tuple[float, datetime
 
     Args:
         mark: the latest time of the frames before it.
-        clock: when it came, or the latest timestamp in it.
+        clock: when it was received, or the latest timestamp in it.
     """
     if clock is None:
         return 0.0, mark
     if mark is None or mark - clock > LATE:
         return 0.0, clock
-    gap = min(max(clock - mark, timedelta()), LONGEST_PAUSE)
+    gap = min(max(clock - mark, timedelta()), MAX_PAUSE)
     return gap.total_seconds(), max(mark, clock)
 
 
@@ -156,8 +159,8 @@ def frames_of(
         day: as in `replay`.
         boards: as in `replay`.
         price_limits: as in `replay`.
-        totals: counts lines that are no frames; None counts nothing.
-        report: takes a line about each of those.
+        totals: counts lines that are not frames; None counts nothing.
+        report: called with a line about each of these.
 
     Raises:
         FeedError: a file cannot be read.
@@ -167,30 +170,32 @@ def frames_of(
     reader = FrameReader(boards=boards, price_limits=price_limits)
 
     for file in files:
-        known = day  # a day does not carry over: the next file may be of any other
+        known_day = day  # a day does not carry over: the next file may be of any other
 
         def cut_off(number: int, file: Path = file) -> None:
             report(f"{file} was cut off after line {number}")
 
         for line in read_recording(file, cut_off=cut_off):
             place = f"{file}:{line.number}"
-            came = None
+            received = None
             if line.received is not None:
                 # Tehran's wall clock, as timestamps in frames are; a live feed knew the day, too.
-                came = datetime.fromtimestamp(line.received / 1e6, zone).replace(tzinfo=None)
-                known = came.date()
+                received = datetime.fromtimestamp(line.received / 1e6, zone).replace(tzinfo=None)
+                known_day = received.date()
             try:
-                frame = reader.read(line.frame, day=known)
+                frame = reader.read(line.frame, day=known_day)
             except FeedError as error:
                 totals.bad_lines += 1
                 report(f"{place}: {error}")
                 continue
-            known = frame.day
-            yield place, frame, came
+            known_day = frame.day
+            yield place, frame, received
 
 
 def _check(files: Sequence[Path]) -> None:
     # All of them before the first frame is sent.
     for file in files:
         if not file.is_file():
-            raise FeedError(f"no such recording: {file}")
+            raise FeedError(
+                f"a recording must be a file, got {file}, which is not one or does not exist"
+            )

@@ -18,8 +18,8 @@ PUT: Final = "put"
 OPEN_RANGE: Final = (1, 9_999_999_999)
 
 
-LEAST_DAYS: Final = 30
-"""Days that a contract has until it expires, at least."""
+MIN_DAYS: Final = 30
+"""Minimum number of days until a contract expires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +51,14 @@ class Instrument:
         factor: its price, or an option's forward, over the underlying's price: 1.05 for a future
             5 % above spot, 0.01 for a certificate of a hundredth of a coin.
         deviation: standard deviation of the forward at expiry, as a fraction; options only.
-        tick: rials; every price is a multiple of it.
+        tick: tick size in rials; every price is a multiple of it.
         price_limit: greatest distance of today's prices from the previous close, as a fraction;
             None for options, which have no limit (the exchange's notice of 20 Esfand 1401).
         spread: mean distance of orders from the fair price, as a fraction of it.
         pace: mean seconds between two changes.
         trade_share: the part of the changes that are trades.
         order_size: mean quantity of an order.
-        open_interest: in contracts, what it keeps coming back to; 0: the board has none.
+        open_interest: mean open interest in contracts; 0 if the board has none.
     """
 
     contract: Contract
@@ -76,13 +76,13 @@ class Instrument:
     def contract_on(self, day: date) -> Contract:
         """Return the contract on a day; contracts never expire.
 
-        Codes of months long gone trade here as ever, so the last trading day is put off by whole
-        years until there is time left. Programs that divide by the days that are left go on.
+        Contracts of past months are still traded here, so the last trading day is postponed by
+        whole years. Programs that divide by the remaining days keep working.
         """
         if self.contract.expiration_date is None:
             return self.contract
         last = self.contract.expiration_date
-        while (last - day).days < LEAST_DAYS:
+        while (last - day).days < MIN_DAYS:
             last = last.replace(year=last.year + 1)
         return msgspec.structs.replace(self.contract, expiration_date=last)
 

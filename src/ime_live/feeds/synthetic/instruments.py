@@ -3,8 +3,8 @@
 All of it is invented. Codes, Persian titles and contract sizes are the exchange's, from boards of
 February 2022 (months of 1400 and 1401) and November 2024 (1403), and similar ones for 1405. So are
 ids, except those from 900001 to 900999 and that of ``سكه0312پ01``, which are invented. Prices and
-open interest have the size of those boards. Codes of past months trade here as ever, and never
-expire: see `Instrument.contract_on`.
+open interest have the size of those boards. Contracts of past months are still traded here, and
+never expire: see `Instrument.contract_on`.
 """
 
 from __future__ import annotations

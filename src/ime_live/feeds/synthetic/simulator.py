@@ -1,6 +1,6 @@
-"""Simulator: a synthetic market for the demo, from a seed.
+"""Simulator: generate a synthetic market for the demo, from a seed.
 
-All prices are invented. It keeps the exchange's rules but not its hours, because a demo is watched
+All prices are invented. It follows the exchange's rules but not its hours, because a demo must work
 around the clock. The caller passes the time in.
 """
 
@@ -21,14 +21,14 @@ from ime_live.timezones import TEHRAN, zone_of
 
 _ZONE: Final = zone_of(TEHRAN)
 
-# Seconds in which an underlying makes up for about two thirds of what it strayed. Half an hour
-# moves a busy future by about a tick a second.
+# Seconds in which an underlying's price returns about two thirds of the way to its mean. With half
+# an hour, a busy future moves by about a tick per second.
 REVERSION: Final = 1800.0
 
-# The demo opens in the middle of a trading day: this many rounds of a minute come before it.
+# The demo starts in the middle of a trading day, after this many rounds of a minute.
 PAST_ROUNDS: Final = 30
 
-# How often a change of a thin contract is that one side's orders are all withdrawn.
+# Probability that a change of a thin contract withdraws all orders of one side.
 WITHDRAWAL: Final = 0.04
 
 LEVELS: Final = 3
@@ -45,7 +45,7 @@ class SyntheticMarket:
 
         Args:
             seed: any integer.
-            start: with an offset; payloads show it on Tehran's clock.
+            start: time with an offset; payloads show it on Tehran's clock.
 
         Raises:
             ValueError: ``start`` has no offset.
@@ -69,7 +69,7 @@ class SyntheticMarket:
         self._list_contracts()
 
     def states(self) -> list[tuple[str, Payload]]:
-        """Every contract's id and last payload; before the first `step`, that of the start."""
+        """Return each contract's id and last payload, at first that of the start."""
         return list(self._last.items())
 
     def step(self, now: datetime) -> list[tuple[str, Payload]]:
@@ -80,7 +80,7 @@ class SyntheticMarket:
         contracts. If the clock is set back, the market and its day continue.
 
         Args:
-            now: with an offset.
+            now: time with an offset.
 
         Returns:
             Ids and complete payloads of the contracts that changed since the last step.
@@ -113,12 +113,12 @@ class SyntheticMarket:
 
     def _payloads(self, books: Iterable[_OrderBook]) -> list[tuple[str, Payload]]:
         date, time = self._now.strftime("%Y-%m-%d %H:%M:%S").split()
-        return [(each.contract_id, each.payload(date, time)) for each in books]
+        return [(book.contract_id, book.payload(date, time)) for book in books]
 
 
 def _checked(moment: datetime) -> datetime:
     if moment.tzinfo is None:
-        raise ValueError(f"{moment} has no offset, so it is not known which moment it is")
+        raise ValueError(f"a time must have an offset, got {moment}")
     return moment.astimezone(_ZONE)
 
 
@@ -135,9 +135,9 @@ class _Spot:
         self.price = float(underlying.price)
 
     def advance(self, seconds: float) -> None:
-        kept = math.exp(-seconds / REVERSION)
-        shock = self._underlying.swing * math.sqrt(1 - kept * kept)
-        self._strayed = self._strayed * kept + self._random.gauss(0, shock)
+        decay = math.exp(-seconds / REVERSION)
+        shock = self._underlying.swing * math.sqrt(1 - decay * decay)
+        self._strayed = self._strayed * decay + self._random.gauss(0, shock)
         self.price = self._underlying.price * math.exp(self._strayed)
 
 
@@ -149,7 +149,7 @@ class _Side:
     orders: dict[int, int] = field(default_factory=dict)
 
     def levels(self) -> list[tuple[int, int]]:
-        """Prices and quantities of three levels, the best one first; zeros for missing levels."""
+        """Return prices and quantities of three levels, the best first; zeros for missing ones."""
         orders = sorted(self.orders.items(), key=lambda order: self.sign * order[0])
         return orders + [(0, 0)] * (LEVELS - len(orders))
 
@@ -248,7 +248,7 @@ class _OrderBook:
         return self._change() or book != (self._bids.orders, self._asks.orders)
 
     def payload(self, date: str, time: str) -> Payload:
-        """The complete state; prices and ``total_value`` in rials.
+        """Return the complete state; prices and ``total_value`` in rials.
 
         ``total_value`` is the sum of price, volume and contract size, as on the boards.
         """
@@ -281,8 +281,8 @@ class _OrderBook:
         )
 
     def _change(self) -> bool:
-        # Orders follow the fair price; then there is a trade, or one order goes and one changes.
-        # Returns whether there was a trade.
+        # Orders follow the fair price; then there is a trade, or one order is cancelled and one
+        # changes. Returns whether there was a trade.
         fair, distance = self._fair()
         for side in (self._bids, self._asks):
             side.trim(fair, 8 * distance + LEVELS)
@@ -299,7 +299,7 @@ class _OrderBook:
         return traded
 
     def _fair(self) -> tuple[float, float]:
-        # The price that orders gather around, and their mean distance from it.
+        # Returns the price around which orders lie, and their mean distance from it.
         fair = self._instrument.fair_price(self._spot.price) / self._instrument.tick
         fair = min(max(fair, self._low), self._high)
         return fair, max(0.5, fair * self._instrument.spread)

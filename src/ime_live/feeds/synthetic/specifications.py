@@ -31,7 +31,7 @@ MONTHS: Final = {
 
 
 def _month(code: str) -> str:
-    # "SAFOR01" is of Ordibehesht 1401: a code ends with the month and two digits of the year.
+    # A code ends with the month and two digits of the year: SAFOR01 is of Ordibehesht 1401.
     return f"{MONTHS[code[-4:-2]]} ماه 14{code[-2:]}"
 
 
@@ -160,8 +160,8 @@ def _option(
 
 
 Strikes = tuple[tuple[str, int, str, str], ...]
-"""Of each strike: its code, rials, the ids of its call and of its put. The codes leave out other
-numbers of zeros for each product."""
+"""For each strike: its code, its price in rials, and the ids of its call and its put. The number of
+zeros that a code leaves out differs by product."""
 
 
 def options(

@@ -18,7 +18,7 @@ from msgspec import Struct
 from ime_live.errors import AuthenticationError
 from ime_live.gateway.auth.identity import Identity, Refusal, identity_from
 from ime_live.gateway.auth.signed_token import MAX_TOKEN_BYTES, Key, SignedToken
-from ime_live.spelling import counted
+from ime_live.spelling import pluralize
 
 _DAY: Final = 86_400
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}")
@@ -171,7 +171,7 @@ def _span(seconds: float) -> str:
     for length, name in ((60, "minute"), (3600, "hour"), (_DAY, "day")):
         if seconds >= length:
             count, unit = int(seconds // length), name
-    return counted(count, unit)
+    return pluralize(count, unit)
 
 
 def _coverage(identity: Identity) -> str:

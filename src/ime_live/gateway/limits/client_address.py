@@ -13,7 +13,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
-from ime_live.settings.limits import NO_PROXY, UNIX, LimitSettings, listed
+from ime_live.settings.limits import NO_PROXY, UNIX, LimitSettings, split_list
 
 Address = IPv4Address | IPv6Address
 
@@ -57,7 +57,7 @@ class ClientAddresses:
     @classmethod
     def from_settings(cls, settings: LimitSettings) -> ClientAddresses:
         """Return the finder for ``settings.trusted_proxies``."""
-        words = listed(settings.trusted_proxies)
+        words = split_list(settings.trusted_proxies)
         unix = UNIX in words
         proxies_known = bool(settings.proxies) or unix or NO_PROXY in words
         return cls(settings.proxies, unix=unix, proxies_known=proxies_known)

@@ -34,7 +34,7 @@ from ime_live.log_limiter import LogLimiter
 from ime_live.market import MICROSECONDS
 from ime_live.rate import Rate
 from ime_live.settings import GatewaySettings
-from ime_live.settings.limits import listed
+from ime_live.settings.limits import split_list
 
 EVENT_OVERLAP: Final = MICROSECONDS
 """Microseconds by which versions of different contracts may be out of order if several servers
@@ -106,7 +106,7 @@ class GatewayContext:
         self.settings = settings
         self.message_rate = Rate(settings.client_rate)
         self.cors = Cors(settings.origins)
-        self.stream_origins = Origins(listed(settings.stream_origins))
+        self.stream_origins = Origins(split_list(settings.stream_origins))
         self.addresses = ClientAddresses.from_settings(settings)
         self.limits.change(settings)
         self.request_memory.limit = settings.max_waiting
