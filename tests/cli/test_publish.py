@@ -252,7 +252,8 @@ def test_waiting_for_redis_can_be_interrupted(
 
 
 @pytest.mark.parametrize(
-    "command", [["publish", "-"], ["contracts", "import", "-"], ["token", "inspect", "-"]]
+    "command",
+    [["publish", "-"], *map(thorough, (["contracts", "import", "-"], ["token", "inspect", "-"]))],
 )
 def test_closed_standard_input_is_one_line(env: dict[str, str], command: list[str]) -> None:
     done = subprocess.run(  # noqa: S603 - our own command
@@ -297,7 +298,7 @@ def forbidden(server: Server) -> None:
         (forbidden, "permission"),
     ],
 )
-@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize("piped", [False, thorough(True)])
 def test_lines_refused_by_redis_are_reported_once_and_counted(
     ime_live: Run,
     line: Line,

@@ -30,6 +30,7 @@ from ime_live.market import timestamp_of
 from ime_live.publisher import Publisher
 from ime_live.store.store import Store
 from ime_live.timezones import TEHRAN, zone_of
+from tests.support.marks import thorough
 from tests.support.payloads import payload
 from tests.support.token_keys import SECRET
 
@@ -203,7 +204,7 @@ def _listener_of(port: int) -> int:
     raise AssertionError("nobody listens there")
 
 
-@pytest.mark.parametrize("pattern", ["", "[AC]*"])
+@pytest.mark.parametrize("pattern", [thorough(""), "[AC]*"])
 async def test_new_listing_joins_and_a_renamed_contract_stays_the_same(
     pattern: str,
     tmp_path: Path,

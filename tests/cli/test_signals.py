@@ -144,6 +144,7 @@ def test_hangup_does_not_end_the_process(
         assert process.ended() in {0, 143}
 
 
+@pytest.mark.thorough
 def test_hangup_disconnects_no_client(valkey: EmbeddedValkey, tmp_path: Path) -> None:
     arguments = ["serve", "--auth", "none", "--port", "0", "--redis-url", valkey.url]
     with started([*PROGRAM, *arguments], tmp_path) as process:
@@ -161,7 +162,7 @@ def test_hangup_disconnects_no_client(valkey: EmbeddedValkey, tmp_path: Path) ->
     ("name", "times"),
     [
         ("feed", 2),
-        ("demo", 1),
+        thorough("demo", 1),
         *(
             thorough(name, 2)
             for name in ("publish", "serve, several", "demo", "up", "record", "replay")

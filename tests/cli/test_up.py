@@ -84,6 +84,7 @@ def token_of(up: Up) -> str:
     return made.stdout.strip()
 
 
+@pytest.mark.thorough
 async def test_up_runs_everything_in_one_command(
     tmp_path: Path, hub: Hub, eventually: Eventually
 ) -> None:

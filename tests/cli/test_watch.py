@@ -214,6 +214,7 @@ def test_table_on_a_terminal_is_resized_searched_and_left(
         assert not terminal.is_raw
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [thorough(signal.SIGTERM), signal.SIGINT])
 def test_table_restores_the_terminal_after_a_signal(
     url: str, tmp_path: Path, number: signal.Signals

@@ -17,6 +17,7 @@ from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve, register
 from tests.stream.test_authentication import token
 from tests.support.gateways import PATIENCE, Gateway
+from tests.support.marks import thorough
 
 Payload = Callable[..., dict[str, Any]]
 
@@ -126,10 +127,10 @@ def test_blocking_rest_client_in_a_plain_program(gateway: Gateway, market: Marke
     "asked",
     [
         {"contract_names": [f"MANY{n:03}" for n in range(150)]},
-        {"contract_ids": [str(720_000 + n) for n in range(150)]},
+        thorough({"contract_ids": [str(720_000 + n) for n in range(150)]}),
         {"contract_names": ["MANY*"]},
-        {"contract_names": ["MANY*", "MANY149"], "markets": ["IMEFund"]},
-        {"contract_ids": ["720*"]},
+        thorough({"contract_names": ["MANY*", "MANY149"], "markets": ["IMEFund"]}),
+        thorough({"contract_ids": ["720*"]}),
     ],
 )
 async def test_candles_of_many_contracts_take_several_calls(

@@ -246,6 +246,7 @@ async def click(page: Page, selector: str, text: str = "") -> None:
 # -- Table and panel ------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 async def test_values_move_while_the_page_is_open(
     page: Page, market_gateway: Gateway, feed: Feed, publisher: Publisher, payload: Payload
 ) -> None:

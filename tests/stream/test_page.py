@@ -298,6 +298,7 @@ async def test_refusal_is_explained_and_a_token_helps(
     assert set((await call.answer())["contracts"]) == {contract.contract_name}
 
 
+@pytest.mark.thorough
 async def test_every_call_is_answered_at_the_first_click(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:

@@ -25,6 +25,7 @@ from ime_live.store.network.connection_pool import Pool, TcpConnection, retry_on
 from ime_live.store.network.connections import Connections
 from ime_live.store.network.topology import Single
 from ime_live.store.store import Store
+from tests.support.marks import thorough
 from tests.support.proxy import Proxy
 from tests.support.servers import PATIENCE, ClusterServers, Server, free_port
 from tests.support.serving import serving
@@ -34,7 +35,7 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 MakePayload = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+@pytest.fixture(params=[thorough(asyncio.run), uvloop.run], ids=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Run:
     """Runs on each kind of loop, since they treat a closed transport differently."""
     made: Run = request.param

@@ -28,6 +28,7 @@ from ime_live.store.records import Stored
 from ime_live.store.store import Store
 from ime_live.timezones import TEHRAN, zone_of
 from tests.support.gateways import Gateway, receive
+from tests.support.marks import thorough
 from tests.support.servers import (
     MASTER,
     PATIENCE,
@@ -69,7 +70,7 @@ def sentinel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelServe
         yield servers
 
 
-@pytest.fixture(params=["cluster", "sentinel"])
+@pytest.fixture(params=["cluster", thorough("sentinel")])
 def url(request: pytest.FixtureRequest) -> str:
     """Each of the two."""
     servers: ClusterServers | SentinelServers = request.getfixturevalue(request.param)
