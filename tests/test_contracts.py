@@ -10,6 +10,7 @@ import pytest
 from ime_live.contracts import Contract, Market, read_contract
 from ime_live.errors import ContractError
 from tests.support.nesting import NESTED, TOO_DEEP
+from tests.support.rows import each_row
 
 
 class TestReading:
@@ -29,7 +30,7 @@ class TestReading:
         assert (read.storage_cost, read.underlying_name) == (1.5, "X")
         assert json.loads(read.to_json()) == json.loads(raw)
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("raw", "reason"),
         [
             ("", "truncated"),
@@ -55,7 +56,7 @@ class TestReading:
         )
         assert read_contract(raw) == Contract(contract_id="1", contract_name="A", tick_size=5)
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("written", "day"),
         [
             ("2026-12-30", date(2026, 12, 30)),

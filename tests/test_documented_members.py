@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import pytest
 
 import ime_live
 from ime_live.settings import DemoSettings, UpSettings, options
 from tests.support.paths import ROOT
+from tests.support.rows import each_row
 from tests.test_documents import ALL, blocks_of
 
 ROOTS: Final[dict[str, Any]] = {
@@ -164,7 +164,7 @@ def _attributes(code: str) -> list[ast.Attribute]:
         return []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("code", "fault"),
     [
         ("message.stamp", "message.stamp"),
@@ -224,7 +224,7 @@ def wire_names() -> set[str]:
 IDENTIFIER = re.compile(r"([a-z]+(?:_[a-z]+)+)(?:\(.*\)|=.*)?")
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/client.md", "docs/http.md"])
+@each_row("name", ["README.md", "docs/client.md", "docs/http.md"])
 def test_identifiers_that_a_document_names_exist(name: str) -> None:
     named = {found[1] for span in spans(ROOT / name) if (found := IDENTIFIER.fullmatch(span))}
     assert named - known() == set()

@@ -51,6 +51,7 @@ from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInf
 from ime_live.settings import DemoSettings, UpSettings, options, variable
 from tests.support.marks import thorough
 from tests.support.paths import ROOT
+from tests.support.rows import each_row
 from tests.support.stream_messages import update
 from tests.support.stream_service import service
 
@@ -204,8 +205,9 @@ def test_fences_have_one_word() -> None:
             assert len(said.split()) <= 1, f"{block.place}: ```{said}"
 
 
-@pytest.mark.parametrize(
-    ("english", "persian"), TRANSLATIONS.items(), ids=lambda path: path.relative_to(ROOT).as_posix()
+@each_row(
+    ("english", "persian"),
+    TRANSLATIONS.items(),
 )
 def test_translation_has_the_same_code_blocks(english: Path, persian: Path) -> None:
     def code(path: Path) -> list[tuple[str, str]]:
@@ -215,7 +217,10 @@ def test_translation_has_the_same_code_blocks(english: Path, persian: Path) -> N
     assert code(persian) == code(english)
 
 
-@pytest.mark.parametrize("path", TRANSLATIONS.values(), ids=lambda path: path.name)
+@each_row(
+    "path",
+    TRANSLATIONS.values(),
+)
 def test_persian_text_runs_right_to_left_around_code_left_to_right(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.startswith('<div dir="rtl" lang="fa" markdown>\n\n# ')
@@ -276,7 +281,10 @@ def faults_of_record(name: str, text: str) -> list[str]:
     return faults
 
 
-@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.name)
+@each_row(
+    "path",
+    RECORDS,
+)
 def test_record_of_decision_has_every_part(path: Path) -> None:
     assert faults_of_record(path.name, path.read_text(encoding="utf-8")) == []
 
@@ -313,7 +321,7 @@ def test_service_contract_has_every_section_and_field_of_a_payload() -> None:
         assert {each.encode_name for each in msgspec.structs.fields(section)} <= named
 
 
-@pytest.mark.parametrize("market", Market)
+@each_row("market", Market)
 def test_service_contract_has_exactly_the_static_fields_of_a_market(market: Market) -> None:
     text = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (every one|`IME.*) \| (.*) \|$", text, re.MULTILINE)
@@ -346,7 +354,7 @@ def test_sentences_have_a_subject_that_is_named() -> None:
         assert [match[0] for match in NOT_PLAIN.finditer(sentences(path))] == [], path.name
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "What is wrong stays small.",
@@ -468,7 +476,10 @@ def test_parts_of_python_programs_compile() -> None:
         compile(block.text, block.place, "exec")
 
 
-@pytest.mark.parametrize("block", blocks("json"), ids=lambda block: block.place)
+@each_row(
+    "block",
+    blocks("json"),
+)
 def test_json_examples_are_json(block: Block) -> None:
     try:
         json.loads(block.text)
@@ -572,9 +583,7 @@ def test_curl_examples_are_answered(command: Block, demo: str) -> None:
     assert MARKET_DATA.search(said) or '"Data"' in said or '"ready":true' in said, said
 
 
-@pytest.mark.parametrize(
-    "words", [["serv"], ["serve", "--prt", "1"], ["serve", "--port", "x"], ["publish"]]
-)
+@each_row("words", [["serv"], ["serve", "--prt", "1"], ["serve", "--port", "x"], ["publish"]])
 def test_wrong_command_lines_are_found(words: list[str]) -> None:
     with pytest.raises(Exception, match=r"(?i)no such|valid|missing"):
         parse(words)

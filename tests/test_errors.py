@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from ime_live.errors import (
     RefusedError,
     printable_reason,
 )
+from tests.support.rows import each_row
 
 
 def documented() -> dict[str, str | None]:
@@ -58,7 +58,7 @@ def test_refusal_has_reason_and_status() -> None:
     assert AuthenticationError("no", code=CloseCode.INTERNAL_ERROR).code == 1011
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "reason"),
     [
         ("plain", "plain"),

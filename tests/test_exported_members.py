@@ -19,6 +19,7 @@ import ime_live
 from ime_live import errors
 from ime_live.client.protocol.message import Reader
 from ime_live.timezones import zone_of_tehran
+from tests.support.rows import each_row
 from tests.support.stream_messages import DATA, update
 
 # Runs a program with only the base install's packages and the standard library to be found.
@@ -156,7 +157,7 @@ def test_every_public_class_has_an_example() -> None:
     assert classes == VALUES.keys() | ERRORS.keys() | RUNNING
 
 
-@pytest.mark.parametrize("name", VALUES)
+@each_row("name", VALUES)
 def test_copied_and_pickled_values_are_equal(name: str) -> None:
     for value in VALUES[name]:
         assert type(value).__name__ == name
@@ -169,7 +170,7 @@ def test_copied_and_pickled_values_are_equal(name: str) -> None:
                 assert hash(made) == hash(value)
 
 
-@pytest.mark.parametrize("name", ERRORS)
+@each_row("name", ERRORS)
 def test_copied_and_pickled_errors_keep_text_and_attributes(name: str) -> None:
     error = ERRORS[name]
     error.add_note("a note")

@@ -28,6 +28,7 @@ from ime_live.settings import (
     flag,
     options,
 )
+from tests.support.rows import each_row
 
 SOURCE = Path(ime_live.__file__).parent
 TESTS = Path(__file__).parent
@@ -128,7 +129,7 @@ def test_error_of_authentication_says_rule_and_shows_no_password(tmp_path: Path)
         assert "geheim" not in text
 
 
-@pytest.mark.parametrize("name", ["market", "max_rate", "snapshot", "sections"])
+@each_row("name", ["market", "max_rate", "snapshot", "sections"])
 def test_refusal_of_parameter_names_the_parameter_and_its_value(name: str) -> None:
     query = Query(Endpoint.SEARCH if name == "market" else Endpoint.STREAM_BY_NAME, f"{name}=wrong")
     with pytest.raises(RefusedError) as caught:
@@ -196,7 +197,7 @@ def test_texts_of_tests_name_the_subject_of_sentences() -> None:
     ] == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     "source",
     [
         '"""What a client gets."""',

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ime_live.market import sections_of, timestamp_of, version_of
 from ime_live.market_json import read_payload
+from tests.support.rows import each_row
 
 Factory = Callable[..., dict[str, Any]]
 TEHRAN = ZoneInfo("Asia/Tehran")
@@ -51,7 +52,7 @@ class TestTimestamps:
         for zone in (UTC, TEHRAN, timezone(timedelta(hours=9))):
             assert version_of(moment.astimezone(zone).isoformat(), TEHRAN) == version
 
-    @pytest.mark.parametrize("text", ["", " ", "T", "2026-05-23", "15:10", "2026-05-23T15:10:61"])
+    @each_row("text", ["", " ", "T", "2026-05-23", "15:10", "2026-05-23T15:10:61"])
     def test_malformed_timestamp_is_refused(self, text: str) -> None:
         with pytest.raises(ValueError, match=r".+"):
             version_of(text, TEHRAN)

@@ -22,6 +22,7 @@ from ime_live.market_json import (
     read_stored,
     stored_json,
 )
+from tests.support.rows import each_row
 
 Factory = Callable[..., dict[str, Any]]
 TEHRAN = ZoneInfo("Asia/Tehran")
@@ -49,7 +50,7 @@ class TestPayload:
         turned = dict(reversed(payload().items()))
         assert read_payload(turned) == read_payload(payload())
 
-    @pytest.mark.parametrize("section", ["BestLimit", "Aggregate", "ContractInfo"])
+    @each_row("section", ["BestLimit", "Aggregate", "ContractInfo"])
     def test_missing_section_is_named(self, payload: Factory, section: str) -> None:
         part = payload()
         del part[section]
@@ -62,7 +63,7 @@ class TestPayload:
         with pytest.raises(PayloadError, match=r"`buy_price` - at `\$.BestLimit.2`"):
             read_payload(part)
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("value", "given"),
         [
             ("5", "str"),
@@ -90,7 +91,7 @@ class TestPayload:
         with pytest.raises(PayloadError, match=r"got `int` - at `\$.Aggregate.date`"):
             read_payload(payload(Aggregate={"date": 20260523}))
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("changes", "key", "place"),
         [
             ({"lastPrice": 1}, "lastPrice", r"\$"),
@@ -106,10 +107,9 @@ class TestPayload:
         with pytest.raises(PayloadError, match=wrong):
             read_payload(payload(**changes))
 
-    @pytest.mark.parametrize(
+    @each_row(
         "data",
         ["", "{", "[]", "null", "5", b"\xff", "\ud800", "[" * 100_000, '{"x":' * 100_000],
-        ids=lambda data: repr(data[:12]),
     )
     def test_other_json_is_no_payload(self, data: bytes | str) -> None:
         with pytest.raises(PayloadError):
@@ -142,7 +142,7 @@ class TestMerge:
         whole = read_payload(payload())
         assert merge(whole, {}) == merge(whole, {"Aggregate": {}}) == whole
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("part", "place"),
         [
             ({"Aggregat": {}}, "`Aggregat`"),
@@ -175,18 +175,19 @@ class TestPublication:
         assert version == 1
         assert json.loads(read.to_json()) == payload()
 
-    @pytest.mark.parametrize("version", [1, NOW, NOW + MAX_AHEAD])
+    @each_row("version", [1, NOW, NOW + MAX_AHEAD])
     def test_versions_up_to_a_day_ahead(self, payload: Factory, version: int) -> None:
         assert self.read({"version": version, "data": payload()})[0] == version
 
-    @pytest.mark.parametrize(
-        "version", [0, -1, NOW + MAX_AHEAD + 1, NOW * 1000, 10**30], ids=lambda v: f"{v:.0e}"
+    @each_row(
+        "version",
+        [0, -1, NOW + MAX_AHEAD + 1, NOW * 1000, 10**30],
     )
     def test_malformed_version_is_refused(self, payload: Factory, version: int) -> None:
         with pytest.raises(PayloadError, match=f"version {version} is not microseconds"):
             self.read({"version": version, "data": payload()})
 
-    @pytest.mark.parametrize("version", [1.5, 1.0, "1", True, []])
+    @each_row("version", [1.5, 1.0, "1", True, []])
     def test_version_that_is_not_a_whole_number_is_refused(
         self, payload: Factory, version: object
     ) -> None:
@@ -197,7 +198,7 @@ class TestPublication:
         with pytest.raises(PayloadError, match=r"at `\$.data.Aggregate.last_price`"):
             self.read({"data": payload(Aggregate={"last_price": "1"})})
 
-    @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"{}", b"\xff", b"[" * 100_000])
+    @each_row("raw", [b"", b"{", b"[]", b"{}", b"\xff", b"[" * 100_000])
     def test_malformed_publication_is_refused(self, raw: bytes) -> None:
         with pytest.raises(PayloadError):
             read_publication(raw, NOW)
@@ -276,7 +277,7 @@ class TestSize:
 # -- one spelling for the store --------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("one", "other"),
     [
         (10**16, 1e16),
@@ -295,13 +296,13 @@ def test_equal_numbers_are_stored_in_one_spelling(payload: Factory, one: int, ot
     assert read_payload(stored_json(second)) == second
 
 
-@pytest.mark.parametrize("value", [2**53, 2**53 + 1, 1e-7, 0.1, 1.5, 5, 5.0, -3])
+@each_row("value", [2**53, 2**53 + 1, 1e-7, 0.1, 1.5, 5, 5.0, -3])
 def test_unequal_numbers_keep_their_spelling(payload: Factory, value: float) -> None:
     read = read_payload(payload(Aggregate={"last_price": value}))
     assert stored_json(read) == read.to_json()
 
 
-@pytest.mark.parametrize("text", ['a":1e16,', 'b":-0.0}', '\\":1e16,', '\\a":1e16,'])
+@each_row("text", ['a":1e16,', 'b":-0.0}', '\\":1e16,', '\\a":1e16,'])
 def test_texts_that_look_like_numbers_are_stored_as_they_are(payload: Factory, text: str) -> None:
     read = read_payload(payload(Aggregate={"time": text}))
     assert read_payload(stored_json(read)).aggregate.time == text

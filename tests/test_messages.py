@@ -24,6 +24,7 @@ from ime_live.messages import (
     read_request,
 )
 from tests.support.payloads import payload
+from tests.support.rows import each_row
 
 TIMESTAMP = b"2026-05-23T15:10:00.000000"
 
@@ -96,7 +97,7 @@ def test_malformed_message_with_an_action_is_an_error(text: str | bytes, binary:
         read_request(text, binary=binary)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "binary", "error"),
     [
         ('{"action": "subscribe", "id": 7}', True, "must be text, got binary"),
@@ -120,7 +121,7 @@ def test_well_formed_command_is_read() -> None:
     assert read_request(request.to_json()) == request
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "error"),
     [
         ('{"action": "sub"}', "action is neither subscribe nor unsubscribe: sub"),

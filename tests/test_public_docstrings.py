@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-import pytest
 
 import ime_live
 from tests.client.test_error_texts import FOREIGN, made_errors
+from tests.support.rows import each_row
 
 PUBLIC = {name: getattr(ime_live, name) for name in ime_live.__all__ if name != "__version__"}
 CLASSES = {name: found for name, found in PUBLIC.items() if inspect.isclass(found)}
@@ -115,7 +115,7 @@ def test_every_argument_of_a_function_is_described() -> None:
             assert described.get("Raises"), name
 
 
-@pytest.mark.parametrize("name", ["connect", "AsyncClient.__init__", "Client.__init__"])
+@each_row("name", ["connect", "AsyncClient.__init__", "Client.__init__"])
 def test_option_describes_none_and_its_unit(name: str) -> None:
     described = sections(FUNCTIONS[name].__doc__)["Args"]
     for option, parameter in inspect.signature(FUNCTIONS[name]).parameters.items():

@@ -14,6 +14,7 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.market_json import read_payload
 from ime_live.publisher import Publisher, PublishResult
 from ime_live.store.store import Store
+from tests.support.rows import each_row
 
 MakePayload = Callable[..., dict[str, Any]]
 Client = Any  # redis-py's own, whose commands are loosely typed
@@ -233,7 +234,7 @@ def test_malformed_redis_url_is_refused() -> None:
         Publisher("http://localhost")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("arguments", "text"),
     [
         ({"redis_url": "redis://h:99999"}, "redis_url must have a port from 1 to 65535 .*, got r"),

@@ -8,6 +8,7 @@ from ime_live.contracts import Contract
 from ime_live.errors import ContractError, UnknownContractError
 from ime_live.registry import Registry
 from ime_live.spelling import fold_name
+from tests.support.rows import each_row
 
 
 def contract(contract_id: str, name: str, *aliases: str) -> Contract:
@@ -15,7 +16,7 @@ def contract(contract_id: str, name: str, *aliases: str) -> Contract:
 
 
 class TestRegistry:
-    @pytest.mark.parametrize(
+    @each_row(
         "spelling",
         [
             "نیم‌سکه0312پ01",
@@ -127,7 +128,7 @@ class TestWithImport:
         registry, _ = Registry([contract("1", "A")]).with_import([contract("1", "B")])
         assert registry.with_import([contract("1", "B")])[1].unchanged == ("1",)
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("batch", "reason"),
         [
             ([contract("2", "A")], "contracts 1 and 2 must have different names"),
@@ -154,7 +155,7 @@ class TestUnderlyings:
     LOTUS = Contract(contract_id="3", contract_name="TLTR04C33", underlying_id="LG ETC")
     OLDER = Contract(contract_id="9", contract_name="GCBA00C1", underlying_id="GC")
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("text", "ids"),
         [
             ("GC", "92"),

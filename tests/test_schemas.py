@@ -27,6 +27,7 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.market_json import read_payload, read_publication
 from tests.support.fork_server import ForkedProcess
 from tests.support.paths import ROOT
+from tests.support.rows import each_row
 from tests.test_documents import Block, blocks_of
 
 MakePayload = Callable[..., dict[str, Any]]
@@ -49,7 +50,7 @@ def test_contracts_of_the_demo_follow_the_schema() -> None:
         assert CONTRACT.is_valid(json.loads(record)), record
 
 
-@pytest.mark.parametrize(
+@each_row(
     "record",
     [
         A,
@@ -93,7 +94,7 @@ def test_schema_of_a_contract_refuses_like_the_import(record: dict[str, Any]) ->
     assert not CONTRACT.is_valid(record)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "change",
     [
         {},

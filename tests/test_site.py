@@ -23,6 +23,7 @@ import pytest
 
 import ime_live
 from tests.support.paths import ROOT
+from tests.support.rows import each_row
 
 PROJECT = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]
 
@@ -94,7 +95,7 @@ def loads_from_elsewhere(html: str) -> list[str]:
     return [each for each in page.loaded + by_styles if ELSEWHERE.match(each)]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "html",
     [
         '<script src="https://cdn.example/a.js"></script>',

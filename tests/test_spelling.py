@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ime_live.spelling import fold, fold_name
+from tests.support.rows import each_row
 
 
 class TestFold:
-    @pytest.mark.parametrize(
+    @each_row(
         ("one", "other"),
         [
             ("سكه0312پ01", "سکه۰۳۱۲پ۰۱"),
@@ -46,7 +46,7 @@ class TestFold:
     def test_fold_makes_spellings_of_one_name_equal(self, one: str, other: str) -> None:
         assert fold(one) == fold(other)
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("one", "other"),
         [
             ("KASH", "kash"),

@@ -8,6 +8,7 @@ import pytest
 from ime_live.contracts import Market
 from ime_live.errors import FeedError
 from ime_live.status import FeedState, FeedStatus, MarketStatus, read_status
+from tests.support.rows import each_row
 
 NOW = 1_780_000_000_000_000
 STATUS = FeedStatus(
@@ -37,7 +38,7 @@ def test_unknown_state_of_a_newer_feed_is_stale_and_loses_nothing_else() -> None
     )
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"{}", b"[]", b'{"state":1,"since":1}', b"\xff"])
+@each_row("raw", [b"", b"{", b"{}", b"[]", b'{"state":1,"since":1}', b"\xff"])
 def test_malformed_status_is_refused(raw: bytes) -> None:
     with pytest.raises(FeedError, match=r"^not a feed's status: "):
         read_status(raw)

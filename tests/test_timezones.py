@@ -13,9 +13,10 @@ import pytest
 
 from ime_live.errors import SettingsError
 from ime_live.timezones import zone_of
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize("name", ["Asia/Nowhere", "", "../Tehran", "Asia"])
+@each_row("name", ["Asia/Nowhere", "", "../Tehran", "Asia"])
 def test_unknown_time_zone_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match="is not a time zone"):
         zone_of(name)

@@ -7,10 +7,10 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
 import yaml  # type: ignore[import-untyped] # it has no types, nor do we need them
 
 from tests.support.paths import ROOT
+from tests.support.rows import each_row
 
 FOLDER = ROOT / ".github" / "workflows"
 PATHS = sorted(FOLDER.glob("*.yml"))
@@ -95,7 +95,7 @@ def test_commands_have_no_expressions() -> None:
     assert [command for command in commands if "${{" in command] == []
 
 
-@pytest.mark.parametrize("name", ["pypi", "image", "pages", "github"])
+@each_row("name", ["pypi", "image", "pages", "github"])
 def test_nothing_is_published_before_all_checks_and_builds(name: str) -> None:
     assert before(name) >= {"notes", "checks", "build"}
     if name != "pypi":

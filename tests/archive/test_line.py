@@ -10,6 +10,7 @@ from ime_live.archive.line import RECORDING, event, opening, read_line
 from ime_live.contracts import Contract
 from ime_live.errors import FeedError
 from tests.archive.states import state
+from tests.support.rows import each_row
 
 
 def test_message_is_read_as_a_state() -> None:
@@ -45,7 +46,7 @@ def test_contract_of_a_newer_recorder_keeps_all_but_its_market() -> None:
     assert read_line(text).contract == Contract(contract_id="1", contract_name="A")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text", [b"", b"[]", b"{}", b'{"channel":"IME Status"}', b'{"channel":1}', b"\xff", b"[" * 9999]
 )
 def test_other_text_is_refused(text: bytes) -> None:

@@ -11,6 +11,7 @@ from ime_live.archive.listing import RecordingSelection, read_listing
 from ime_live.client.rest.async_client import AsyncClient
 from ime_live.contracts import Contract, Market
 from ime_live.errors import SettingsError, UnknownContractError
+from tests.support.rows import each_row
 
 FUTURE = Contract(
     contract_id="1",
@@ -79,7 +80,7 @@ async def test_contracts_are_found_by_name_id_pattern_market_and_underlying(
     assert (await read_listing(CLIENT, RecordingSelection(**wanted))).keys() == ids
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("names", "contract", "is_named"),
     [
         ((), OPTION, False),
@@ -96,7 +97,7 @@ def test_stream_of_a_market_has_the_ids_of_named_contracts(
     assert RecordingSelection(names=names, markets=(Market.OPTION,)).is_named(contract) is is_named
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("wanted", "parts"),
     [
         ({"names": ("GCC1",)}, None),

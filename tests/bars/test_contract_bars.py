@@ -18,6 +18,7 @@ from ime_live.store.bar import Bar
 from ime_live.timezones import TEHRAN, zone_of
 from tests.feeds.test_recorded import recording
 from tests.support.paths import CAPTURE
+from tests.support.rows import each_row
 
 DAY, NEXT = date(2026, 11, 28), date(2026, 11, 29)
 START = 29_000_000  # minutes since the epoch, where the states below begin
@@ -122,7 +123,7 @@ def test_session_over_midnight_loses_no_trade_and_counts_none_twice() -> None:
     assert bars.fold(state(61, 95, 16, minute=60)) is None
 
 
-@pytest.mark.parametrize("back", [0, 5, 29])
+@each_row("back", [0, 5, 29])
 def test_reverted_store_in_a_session_keeps_the_totals(back: int) -> None:
     states = [state(n / 4, 100 + n % 3, n + 1) for n in range(30)]
     bars = folded(*states)
@@ -169,7 +170,7 @@ def test_first_bar_of_a_day_that_was_missed_has_the_prices_of_the_day() -> None:
     assert bar.gap
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("before", "volume", "gap"),
     [
         ([], 40, True),  # the feed was started in the middle of the session
@@ -191,7 +192,7 @@ def test_first_message_about_a_contract_may_hold_trades_that_nobody_saw(
     assert candles_of([first, second], day, Interval.MINUTE, span)[1].volume == 2
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("gaps", "missed"),
     [
         ([], None),

@@ -10,6 +10,7 @@ from ime_live.bars.trade_state import read_last, read_message
 from ime_live.errors import PayloadError
 from ime_live.timezones import TEHRAN, zone_of
 from tests.support.payloads import payload
+from tests.support.rows import each_row
 
 ZONE = zone_of(TEHRAN)
 NOON = round(datetime(2026, 11, 28, 8, 30, tzinfo=UTC).timestamp() * 1_000_000)
@@ -29,7 +30,7 @@ def test_state_of_a_former_day_belongs_to_that_day() -> None:
     assert read("2026-11-26", "16:59:59") == (date(2026, 11, 26), 16 * 60 + 59)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("day", "time"),
     [
         ("", ""),
@@ -38,7 +39,6 @@ def test_state_of_a_former_day_belongs_to_that_day() -> None:
         ("2026-11-28", "23:59:00"),
         ("2026-11-28", "25:00:00"),
     ],
-    ids=["empty", "no time", "tomorrow", "clock ahead", "no such hour"],
 )
 def test_minute_is_that_of_the_version_if_the_time_cannot_be_right(day: str, time: str) -> None:
     found_day, minute = read(day, time)
@@ -46,9 +46,7 @@ def test_minute_is_that_of_the_version_if_the_time_cannot_be_right(day: str, tim
     assert found_day == (date(1405, 9, 7) if day.startswith("1405") else date(2026, 11, 28))
 
 
-@pytest.mark.parametrize(
-    "raw", [b"", b"{}", b"[" * 100_000, b'{"version":1,"data":{}}', b"\xff", b" " * 70_000]
-)
+@each_row("raw", [b"", b"{}", b"[" * 100_000, b'{"version":1,"data":{}}', b"\xff", b" " * 70_000])
 def test_message_without_a_state_is_refused(raw: bytes) -> None:
     with pytest.raises(PayloadError):
         read_message(raw, NOON, ZONE)

@@ -27,6 +27,7 @@ from benchmarks.load import Clients
 from benchmarks.processes import Running, free_port, tokens
 from ime_live.local.embedded import EmbeddedValkey
 from tests.support.paths import ROOT
+from tests.support.rows import each_row
 
 ABUSERS = 4
 OBSERVERS = 10
@@ -125,7 +126,7 @@ def test_answers_of_pipelined_requests_are_counted() -> None:
     assert codes == {"200": 3, "429": 3}
 
 
-@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
+@each_row("size", [0, 125, 126, 65_535, 65_536])
 def test_frame_has_the_length_of_its_payload(size: int) -> None:
     bytes_ = frame(TEXT, b"x" * size)
     extended = 0 if size < 126 else 2 if size < 65_536 else 8

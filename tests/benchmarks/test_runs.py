@@ -21,6 +21,7 @@ from benchmarks.report import contender_table, goal_table, table, write_report
 from benchmarks.scenarios import SCENARIOS, Measured, Scenario
 from benchmarks.soak import growth, report
 from tests.support.paths import ROOT
+from tests.support.rows import each_row
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 SINGLE = BY_NAME["single"]
@@ -159,7 +160,7 @@ def test_list_names_scenarios() -> None:
     assert [line.split()[0] for line in lines] == [scenario.name for scenario in SCENARIOS]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("figures", "verdict"),
     [
         ([1.0, 1.05, 0.9], HOLDS),

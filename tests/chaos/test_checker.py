@@ -11,6 +11,7 @@ from chaos.checker import ClientChecker, ClientOptions
 from chaos.invariants import Invariant, Violation
 from chaos.states import payload_of
 from chaos.timeline import Held, Sample, Stored, Timeline
+from tests.support.rows import each_row
 
 S = 1_000_000  # microseconds in a second
 
@@ -161,7 +162,7 @@ def repeated(*versions: int, options: ClientOptions = RESUMING, contract_id: str
     return history
 
 
-@pytest.mark.parametrize(
+@each_row(
     "samples",
     [
         [(2, 1, "a"), (4, 4, "b")],  # sampled before the state comes again
@@ -180,7 +181,7 @@ def test_equal_state_after_a_resume_passes_in_another_history(
     assert history.checked(stored(*((at, n * S, name) for at, n, name in samples))) == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     "samples",
     [
         [(1, 1, "a"), (3, 2, "a"), (7, 6, "a")],  # the same history
@@ -268,7 +269,7 @@ def test_state_that_since_excludes_is_found_also_in_another_history() -> None:
     assert history.checked(stored((0, 10, "a"), (1, 9, "b"))) == [Invariant.GROWS]
 
 
-@pytest.mark.parametrize("options", [SNAPSHOT, PLAIN, RESUMING])
+@each_row("options", [SNAPSHOT, PLAIN, RESUMING])
 def test_gateway_that_goes_back_is_found_over_a_reconnection(options: ClientOptions) -> None:
     history = History(options).got("1", 10, 1).got("1", 12, 2)
     assert history.back(gateway="gateway 1").got("1", 11, 3).checked() == [Invariant.GROWS]
@@ -300,7 +301,7 @@ def test_gateway_may_go_back_when_the_store_did(samples: Sequence[tuple[int, int
     assert gone_back().checked(made) == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     "samples",
     [
         [(3, 2, "a"), (5, 4, "a"), (9, 9, "a")],
@@ -391,7 +392,7 @@ def test_sections_are_compared_with_the_same_sections() -> None:
     assert missing(history, c1=60) == ["1"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("samples", "version", "due"),
     [
         ([(1, 10), (3, 10), (5, 20)], 5, True),
@@ -424,7 +425,7 @@ def test_plain_client_is_owed_nothing_that_came_just_before_it_connected() -> No
     assert missing(history, made, 6 * S, c1=20) == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("moved", "histories", "due"),
     [
         (3, "ab", False),  # the gateway may have had it from the server that was deposed
@@ -494,7 +495,7 @@ def test_claim_of_a_store_that_differs_for_long_is_found_once() -> None:
     assert claimed(history, timeline((10, 2))) == [Invariant.CURRENT]  # each event is checked once
 
 
-@pytest.mark.parametrize(
+@each_row(
     "samples",
     [
         [(1, 1), (8, 2), (10, 2)],  # for one second only
@@ -560,7 +561,7 @@ def test_claim_to_a_client_that_follows_quickly_passes() -> None:
     assert claimed(history, timeline(*((second, second) for second in range(1, 11)))) == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     "options",
     [
         ClientOptions(("1",), snapshot=True),  # a slow client
@@ -589,7 +590,7 @@ def test_claim_passes_while_a_max_rate_holds_the_stored_state_back() -> None:
     assert claimed(history, timeline((1, 1), (3, 2), (6, 2), (10, 2))) == []
 
 
-@pytest.mark.parametrize(("max_rate", "at", "version"), [(4.0, 10, 2), (4.0, 9, 0), (0.0, 9, 2)])
+@each_row(("max_rate", "at", "version"), [(4.0, 10, 2), (4.0, 9, 0), (0.0, 9, 2)])
 def test_claim_is_found_if_no_max_rate_holds_the_stored_state_back(
     max_rate: float, at: int, version: int
 ) -> None:

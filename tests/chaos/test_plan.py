@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-import pytest
-
 from chaos.__main__ import arguments_of, line_of
 from chaos.fault import FAULTS
 from chaos.invariants import Invariant, Violation
@@ -14,13 +12,14 @@ from chaos.outcome import START, Outcome
 from chaos.plan import Plan
 from chaos.states import LISTED, PUBLISHED, number_in, payload_of, returns
 from chaos.stores import STORES
+from tests.support.rows import each_row
 
 
 def names(plan: Plan) -> list[tuple[int, str]]:
     return [(number, fault.name) for number, fault in plan.schedule()]
 
 
-@pytest.mark.parametrize("store", STORES)
+@each_row("store", STORES)
 def test_each_kind_of_fault_comes_once_before_any_comes_again(store: str) -> None:
     table = {fault.name for fault in FAULTS if store in fault.stores}
     found = names(Plan(1, store, 2 * len(table)))

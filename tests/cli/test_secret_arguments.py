@@ -11,9 +11,10 @@ import pytest
 
 from ime_live.__main__ import _FLAGS, without_secrets
 from ime_live.settings import DemoSettings, UpSettings, flag, options, variable
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("arguments", "kept", "variables"),
     [
         (["serve", "--jwt-secret", "x"], ["serve"], {"IME_LIVE_JWT_SECRET": "x"}),

@@ -12,6 +12,7 @@ import pytest
 from ime_live import AsyncClient, Client, ConnectionEvent, Payload, connect
 from ime_live.client.protocol.address import read_service
 from ime_live.errors import ImeLiveError, SettingsError
+from tests.support.rows import each_row
 
 URL = "wss://example.org"
 
@@ -24,7 +25,7 @@ async def on_connection(_: ConnectionEvent) -> None:
 RULE = re.compile(r"\b(must|cannot|is not|expected)\b")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("arguments", "text"),
     [
         ({"contract_names": []}, "at least one contract must be given, got none; pass"),
@@ -65,7 +66,7 @@ def test_error_of_argument_says_rule_and_value(arguments: dict[str, Any], text: 
     assert RULE.search(str(caught.value))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("arguments", "text"),
     [
         ({"tries": 0}, "tries must be a whole number of at least 1, got 0"),
@@ -89,7 +90,7 @@ async def test_error_of_rest_call_says_rule_and_value() -> None:
         await client.search("Stocks", "x")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("proxy", "text"),
     [
         ("ftp://user:SECRET@host", "must begin with http://, https://, socks5h://"),
@@ -116,7 +117,7 @@ def test_malformed_proxy_is_refused(proxy: Any, text: str) -> None:  # noqa: ANN
     assert caught.value.__cause__ is None
 
 
-@pytest.mark.parametrize("proxy", ["http://u:p@host:3128/", "socks5h://host", "https://[::1]:1"])
+@each_row("proxy", ["http://u:p@host:3128/", "socks5h://host", "https://[::1]:1"])
 def test_proxy_urls_are_read(proxy: str) -> None:
     assert connect(URL, ["A"], proxy=proxy)._options.proxy == proxy
 
@@ -177,7 +178,7 @@ def test_token_is_shown_nowhere() -> None:
     assert "SECRET" not in f"{made!r} {vars(made)!r}"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "since", [datetime(2026, 5, 23, 11, 40, tzinfo=UTC), "2026-05-23T15:10:00", "2026-05-23 15:10"]
 )
 def test_since_is_sent_in_the_time_zone_of_the_gateway(since: datetime | str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from ime_live.client.selectors import keys_of, selectors_of
 from ime_live.errors import SettingsError
 from ime_live.messages import ContractFilter
+from tests.support.rows import each_row
 
 
 def test_keys_have_no_duplicates_and_keep_their_order() -> None:
@@ -31,7 +32,7 @@ def test_patterns_of_names_and_ids_become_two_filters() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("arguments", "text"),
     [
         ({"markets": "IMEFutures"}, "markets must be a list of markets, got 'IMEFutures'"),

@@ -13,6 +13,7 @@ from ime_live.cli import app
 from ime_live.gateway.http.lingering import CLOSE_TIMEOUT
 from ime_live.settings import AuthMode, GatewaySettings
 from tests.deploy.conftest import DEPLOY
+from tests.support.rows import each_row
 
 DOCKERFILE = (DEPLOY / "docker" / "Dockerfile").read_text()
 COMPOSE: Any = yaml.safe_load((DEPLOY / "docker" / "compose.yaml").read_text())
@@ -29,7 +30,7 @@ def test_image_runs_without_root_and_checks_health() -> None:
     assert "gcc" not in last
 
 
-@pytest.mark.parametrize("name", OURS)
+@each_row("name", OURS)
 def test_service_has_a_read_only_root_and_no_capabilities(name: str) -> None:
     service = COMPOSE["services"][name]
     assert service["read_only"] is True
@@ -38,7 +39,7 @@ def test_service_has_a_read_only_root_and_no_capabilities(name: str) -> None:
     assert service["depends_on"]["valkey"]["condition"] == "service_healthy"
 
 
-@pytest.mark.parametrize("name", OURS)
+@each_row("name", OURS)
 def test_service_runs_a_command_of_ours(name: str) -> None:
     command: Any = typer.main.get_command(app)
     for word in COMPOSE["services"][name]["command"]:

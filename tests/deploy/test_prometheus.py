@@ -24,6 +24,7 @@ from ime_live.status import FeedState, FeedStatus
 from tests.deploy.conftest import DEPLOY
 from tests.feeds.pipeline.test_feed_metrics import metrics_of, ran
 from tests.support.paths import ROOT
+from tests.support.rows import each_row
 
 RULES: Final = DEPLOY / "prometheus" / "rules.yaml"
 OPERATIONS: Final = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -80,7 +81,7 @@ def _expressions() -> Iterator[str]:
         yield from (rule["expr"] for rule in group["rules"])
 
 
-@pytest.mark.parametrize("program", ["gateway", "feed", "bars"])
+@each_row("program", ["gateway", "feed", "bars"])
 def test_names_of_metrics_follow_the_conventions(program: str) -> None:
     done = _promtool("check", "metrics", given=_expositions()[program])
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")

@@ -15,6 +15,7 @@ from ime_live.cli import app
 from ime_live.gateway.http.lingering import CLOSE_TIMEOUT
 from ime_live.settings import AuthMode, GatewaySettings, UpSettings
 from tests.deploy.conftest import DEPLOY
+from tests.support.rows import each_row
 
 UNITS: Final = sorted((DEPLOY / "systemd").iterdir())
 EXPOSURE: Final = 20
@@ -46,7 +47,10 @@ def test_systemd_accepts_the_unit_and_its_hardening(unit: Path, tmp_path: Path) 
     assert exposed.returncode == 0, exposed.stdout
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+@each_row(
+    "unit",
+    UNITS,
+)
 def test_command_of_the_unit_has_the_options_it_gives(unit: Path) -> None:
     match = re.search(r"^ExecStart=\S+/ime-live (.+)$", unit.read_text(), re.MULTILINE)
     assert match is not None
@@ -60,12 +64,18 @@ def test_command_of_the_unit_has_the_options_it_gives(unit: Path) -> None:
     assert command.make_context("ime-live", arguments).params
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+@each_row(
+    "unit",
+    UNITS,
+)
 def test_unit_reloads_by_a_signal(unit: Path) -> None:
     assert "\nExecReload=/bin/kill -HUP $MAINPID\n" in unit.read_text()
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+@each_row(
+    "unit",
+    UNITS,
+)
 def test_unit_is_started_again_however_often_it_fails(unit: Path) -> None:
     lines = unit.read_text().splitlines()
     assert "Restart=always" in lines
@@ -84,7 +94,10 @@ def _value(unit: str, name: str) -> str:
     return str(value)
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+@each_row(
+    "unit",
+    UNITS,
+)
 def test_unit_gets_secrets_by_a_credential_only(unit: Path) -> None:
     assert _value(unit.name, "LoadCredential") == "ime-live.env:/etc/ime-live/ime-live.env"
     assert "--env-file %d/ime-live.env" in _value(unit.name, "ExecStart")

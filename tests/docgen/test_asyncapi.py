@@ -19,6 +19,7 @@ from ime_live.gateway.query.parameters import Endpoint
 from ime_live.gateway.query.stream_query import endpoint_of, parse_query, read_request
 from ime_live.settings import AuthMode, GatewaySettings
 from tests.support.described import Node, follow, references, validator
+from tests.support.rows import each_row
 
 ZONE = ZoneInfo("Asia/Tehran")
 OPEN = GatewaySettings(auth=AuthMode.NONE)
@@ -132,7 +133,7 @@ def test_every_close_code_is_explained() -> None:
 MESSAGES = whole(OPEN)["components"]["messages"]
 
 
-@pytest.mark.parametrize("name", MESSAGES)
+@each_row("name", MESSAGES)
 def test_examples_match_their_schemas(name: str) -> None:
     examples = MESSAGES[name]["examples"]
     assert examples
@@ -158,7 +159,7 @@ def _with(value: object, *path: str) -> Any:  # noqa: ANN401 - a function
     return change
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "change"),
     [
         ("streamByName", _without("contractName")),
@@ -207,7 +208,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("by", By)
+@each_row("by", By)
 def test_every_parameter_is_read_as_described(by: By) -> None:
     properties = query_of(ENDPOINTS[by])["properties"]
     plain = read_request(by, parse_query(by, urlencode({FIRST[by]: "A"})), ZONE)
@@ -224,7 +225,7 @@ def test_every_parameter_is_read_as_described(by: By) -> None:
             read_request(by, parse_query(by, urlencode({FIRST[by]: "A", name: value})), ZONE)
 
 
-@pytest.mark.parametrize("by", By)
+@each_row("by", By)
 def test_query_without_contracts_is_neither_described_nor_accepted(by: By) -> None:
     valid = Draft7Validator(query_of(ENDPOINTS[by]))
     assert valid.is_valid({FIRST[by]: ["A"]})
@@ -233,7 +234,7 @@ def test_query_without_contracts_is_neither_described_nor_accepted(by: By) -> No
         read_request(by, parse_query(by, "snapshot=true"), ZONE)
 
 
-@pytest.mark.parametrize("rate", [0.01, 1000, 0.009, 1000.1])
+@each_row("rate", [0.01, 1000, 0.009, 1000.1])
 def test_limits_of_a_rate_are_those_described(rate: float) -> None:
     described = Draft7Validator(query_of(Endpoint.STREAM_BY_ID)["properties"]["max_rate"]).is_valid(
         rate
@@ -246,7 +247,7 @@ def test_limits_of_a_rate_are_those_described(rate: float) -> None:
         assert described
 
 
-@pytest.mark.parametrize("by", By)
+@each_row("by", By)
 def test_alias_of_a_parameter_is_read_like_its_documented_name(by: By) -> None:
     properties = query_of(ENDPOINTS[by])["properties"]
     [(other, schema)] = [(n, s) for n, s in properties.items() if ALIAS in s]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import pytest
-
 from docgen.api_documents import asyncapi, openapi
 from docgen.generate import contract_schema, update_schema
+from tests.support.rows import each_row
 from tests.test_documents import NOT_PLAIN
 
 DOCUMENTS: dict[str, Callable[[], object]] = {
@@ -31,7 +30,7 @@ def texts(node: Any) -> Iterator[str]:  # noqa: ANN401 - any part of a document
                 yield from texts(value)
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@each_row("name", DOCUMENTS)
 def test_sentences_of_document_have_a_subject_that_is_named(name: str) -> None:
     found = list(texts(DOCUMENTS[name]()))
     assert len(found) > 10

@@ -18,6 +18,7 @@ from docgen.api_documents.schemas import attributes_of
 from ime_live.contracts import Contract
 from ime_live.gateway.rest.static_data import TYPES
 from ime_live.market import SECTIONS
+from tests.support.rows import each_row
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_every_call_has_a_name_of_its_own_for_generated_clients(built: Any) -> N
     assert [name for name in names if not re.fullmatch(r"[a-z]+([A-Z][a-z]+)+", name)] == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("path", "name"),
     [
         ("/live/data/allowed-price-range/contract/id", "getAllowedPriceRangeById"),

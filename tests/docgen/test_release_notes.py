@@ -11,6 +11,7 @@ import pytest
 
 from docgen.release_notes import release_notes
 from tests.support.paths import ROOT
+from tests.support.rows import each_row
 
 CHANGELOG = """# Changelog
 
@@ -32,7 +33,7 @@ def test_notes_are_the_section_of_the_version() -> None:
     assert release_notes(CHANGELOG, "0.2.0", "v0.2.0") == "### Added\n\n- A thing.\n"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("changelog", "version", "tag", "error"),
     [
         (

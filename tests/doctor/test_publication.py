@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ime_live.doctor.publication import PublicationReviewer
 from ime_live.errors import PayloadError
 from ime_live.market_json import MAX_AHEAD, read_publication
+from tests.support.rows import each_row
 
 MakePayload = Callable[..., dict[str, Any]]
 
@@ -41,7 +41,7 @@ def test_review_names_missing_fields(payload: MakePayload) -> None:
     assert faults.endswith("missing: BestLimit.2.buy_price, AllowedPriceRange")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("changes", "fault"),
     [
         (
@@ -64,7 +64,7 @@ def test_review_names_wrong_types(
     assert fault.rpartition("|")[2] in faults
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("version", "fault"),
     [
         (NOW // 1_000_000, "which are seconds; multiply by 1,000,000"),
@@ -110,7 +110,7 @@ def test_review_notes_missing_version_and_unknown_field(payload: MakePayload) ->
     assert "there is no version" in notes
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("message", "fault"),
     [
         (b"", "must be JSON"),

@@ -21,6 +21,7 @@ from ime_live.market import Aggregate, BestLimit, ContractInfo, Level
 from ime_live.market_json import read_payload
 from tests.support.board_frames import read_frame
 from tests.support.paths import CAPTURE
+from tests.support.rows import each_row
 
 NOTHING = Level(0, 0, 0, 0)
 at = datetime.fromisoformat  # Tehran's wall clock, without offset
@@ -41,7 +42,7 @@ def of(contract_id: str, read: Sequence[Quote]) -> Quote:
     return next(each for each in read if each.contract.contract_id == contract_id)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "rows"),
     [
         ("1400-11-15T14", [0, 8]),

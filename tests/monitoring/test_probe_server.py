@@ -11,6 +11,7 @@ import pytest
 
 from ime_live.monitoring.probe_server import MAX_CONNECTIONS, MAX_HEAD, ProbeServer
 from ime_live.process.listener import bind
+from tests.support.rows import each_row
 
 PATIENCE = 20.0
 
@@ -52,7 +53,7 @@ def test_head_has_no_body() -> None:
     assert (status, headers["Content-Length"], body) == (200, "9", b"")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("head", "status"),
     [
         ("", 431),

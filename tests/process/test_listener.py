@@ -8,6 +8,7 @@ import pytest
 
 from ime_live.errors import SettingsError
 from ime_live.process.listener import bind
+from tests.support.rows import each_row
 
 
 def test_port_in_use_is_named_in_one_line() -> None:
@@ -32,7 +33,7 @@ def test_refusal_names_the_settings_of_the_port() -> None:
             bind("127.0.0.1", port, options=options)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "[::1]"])
+@each_row("host", ["127.0.0.1", "::1", "[::1]"])
 def test_listener_is_bound_and_does_not_listen_yet(host: str) -> None:
     with bind(host, 0) as listener:
         assert listener.getsockname()[1] > 0

@@ -8,9 +8,10 @@ import pytest
 
 from ime_live.errors import SettingsError
 from ime_live.settings import BarsSettings
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("values", "text"),
     [
         ({"bars_days": 0}, "--bars-days must be 1 or more, got 0"),

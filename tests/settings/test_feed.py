@@ -14,6 +14,7 @@ from ime_live.feeds.ime.signalr import TransportName, read_transports
 from ime_live.feeds.pipeline.hours import TradingHours
 from ime_live.settings import FeedSettings, RecorderSettings, options
 from ime_live.timezones import TEHRAN, zone_of
+from tests.support.rows import each_row
 
 
 def at(text: str) -> int:
@@ -29,7 +30,7 @@ def test_defaults_name_all_boards_and_transports() -> None:
     assert set(read_price_limits(settings.price_limits)) == {"SIL", "SAF"}
 
 
-@pytest.mark.parametrize("market", Market)
+@each_row("market", Market)
 def test_default_hours_have_a_session_on_working_days(market: Market) -> None:
     hours = TradingHours(FeedSettings(), zone_of(TEHRAN))
     assert hours.in_session(market, at("2026-11-28T12:00"))  # a Saturday

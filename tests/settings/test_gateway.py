@@ -13,6 +13,7 @@ from ime_live.settings import (
     GatewaySettings,
     is_loopback,
 )
+from tests.support.rows import each_row
 from tests.support.token_keys import SECRET
 
 
@@ -35,12 +36,12 @@ def test_settings_have_documented_defaults() -> None:
     assert settings.origins == ()
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "[::1]", "localhost"])
+@each_row("host", ["127.0.0.1", "127.8.0.1", "::1", "[::1]", "localhost"])
 def test_auth_none_is_allowed_on_loopback(host: str) -> None:
     assert GatewaySettings(auth=AuthMode.NONE, host=host).auth is AuthMode.NONE
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])  # noqa: S104
+@each_row("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])  # noqa: S104
 def test_auth_none_is_refused_elsewhere(host: str) -> None:
     assert not is_loopback(host)
     with pytest.raises(SettingsError, match=f"--host must be a loopback address .*, got {host!r}"):
@@ -55,14 +56,14 @@ def test_port_must_be_in_its_range(port: int) -> None:
     assert gateway(port=0).port == 0
 
 
-@pytest.mark.parametrize("root_path", ["data", "/data/", "/"])
+@each_row("root_path", ["data", "/data/", "/"])
 def test_root_path_must_start_with_a_slash(root_path: str) -> None:
     with pytest.raises(SettingsError, match="--root-path must start with '/' and not end"):
         gateway(root_path=root_path)
     assert gateway(root_path="/data-engine/ime").root_path
 
 
-@pytest.mark.parametrize(
+@each_row(
     "url",
     [
         "example.com",
@@ -82,13 +83,13 @@ def test_public_url_must_be_an_http_url(url: str) -> None:
     assert gateway(public_url="https://example.com:8443/data-engine/ime").public_url
 
 
-@pytest.mark.parametrize("timezone", ["", "Tehran", "../etc/passwd", "/etc/localtime", "Asia"])
+@each_row("timezone", ["", "Tehran", "../etc/passwd", "/etc/localtime", "Asia"])
 def test_timezone_must_exist(timezone: str) -> None:
     with pytest.raises(SettingsError, match=f"--timezone: {timezone!r} is not a time zone"):
         gateway(timezone=timezone)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("given", "origins"),
     [
         ("", ()),
@@ -104,7 +105,7 @@ def test_cors_origins_are_read(given: str, origins: tuple[str, ...]) -> None:
     assert gateway(cors_origins=given).origins == origins
 
 
-@pytest.mark.parametrize(
+@each_row(
     "origin", ["a.example", "https://a.example/", "https://a.example/path", "https://", "null"]
 )
 def test_malformed_cors_origin_is_refused(origin: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from ime_live.errors import SettingsError
 from ime_live.settings import LimitSettings
+from tests.support.rows import each_row
 
 
 def test_trusted_proxies_are_read_as_networks() -> None:
@@ -16,7 +17,7 @@ def test_trusted_proxies_are_read_as_networks() -> None:
     assert LimitSettings().proxies == ()
 
 
-@pytest.mark.parametrize("proxy", ["my-proxy", "10.0.0", "10.0.0.1:80", "10.0.0.0/33", "*"])
+@each_row("proxy", ["my-proxy", "10.0.0", "10.0.0.1:80", "10.0.0.0/33", "*"])
 def test_proxy_that_is_no_network_is_refused(proxy: str) -> None:
     with pytest.raises(SettingsError) as refused:
         LimitSettings(trusted_proxies=f"10.0.0.1, {proxy}")
@@ -32,7 +33,7 @@ def test_empty_list_of_stream_origins_is_refused(origins: str) -> None:
         LimitSettings(stream_origins=origins)
 
 
-@pytest.mark.parametrize("origin", ["example.org", "https://example.org/", "null"])
+@each_row("origin", ["example.org", "https://example.org/", "null"])
 def test_malformed_stream_origin_is_refused(origin: str) -> None:
     with pytest.raises(SettingsError, match=f"--stream-origins must have .*, got {origin!r}"):
         LimitSettings(stream_origins=f"loopback, {origin}")

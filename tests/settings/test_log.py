@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 
-import pytest
-
 from ime_live.settings import LogFormat, LogLevel, LogSettings
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize("level", LogLevel)
+@each_row("level", LogLevel)
 def test_level_is_one_of_the_standard_library(level: LogLevel) -> None:
     assert getattr(logging, level.upper()) == logging.getLevelNamesMapping()[level.upper()]
 

@@ -23,6 +23,7 @@ from ime_live.settings import (
     options,
     variable,
 )
+from tests.support.rows import each_row
 from tests.support.token_keys import SECRET
 
 CLASSES = (
@@ -44,7 +45,7 @@ def gateway(**values: Any) -> GatewaySettings:  # noqa: ANN401 - any option
     return GatewaySettings(**{"jwt_secret": SECRET, **values})
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "on_command_line", "in_environment"),
     [
         ("redis_url", "--redis-url", "IME_LIVE_REDIS_URL"),
@@ -67,7 +68,7 @@ def test_names_of_flags_and_variables_are_stable(
     assert (flag(name), variable(name)) == (on_command_line, in_environment)
 
 
-@pytest.mark.parametrize("settings", CLASSES)
+@each_row("settings", CLASSES)
 def test_each_option_is_declared_once_with_a_help_text(settings: type[Any]) -> None:
     found = options(settings)
     names = [each.name for each in found]
@@ -103,9 +104,7 @@ def test_numbers_must_be_above_zero(name: str, value: int) -> None:
         gateway(**{name: value})
 
 
-@pytest.mark.parametrize(
-    "name", ["shutdown_spread", "jwt_leeway", "send_buffer", "unsent_limit", "request_rate"]
-)
+@each_row("name", ["shutdown_spread", "jwt_leeway", "send_buffer", "unsent_limit", "request_rate"])
 def test_numbers_must_not_be_negative(name: str) -> None:
     gateway(**{name: 0})
     with pytest.raises(SettingsError, match=f"{flag(name)} must be 0 or more, got -1"):
@@ -118,7 +117,7 @@ def test_numbers_must_be_finite(value: float) -> None:
         gateway(ping_interval=value)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("values", "text"),
     [
         ({"redis_timeout": "x"}, "--redis-timeout must be a number, got 'x'"),
@@ -139,7 +138,7 @@ def test_value_of_another_type_is_refused(values: dict[str, Any], text: str) -> 
     assert str(refused.value) == text
 
 
-@pytest.mark.parametrize("settings", CLASSES)
+@each_row("settings", CLASSES)
 def test_option_refuses_values_of_other_types(settings: type[Any]) -> None:
     for each in options(settings):
         with pytest.raises(SettingsError, match=f"{flag(each.name)} must be "):

@@ -8,6 +8,7 @@ import pytest
 
 from ime_live.errors import SettingsError
 from ime_live.settings.rule import COUNT, NUMBER, POSITIVE, SWITCH, TEXT, Rule, shown_url
+from tests.support.rows import each_row
 
 
 @pytest.mark.parametrize("value", [1j, "5", b"5", [], None, object()])
@@ -23,7 +24,7 @@ def test_rule_refuses_values_of_other_types(rule: Rule, value: object) -> None:
             rule.or_none().check("an_argument", value)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("rule", "good", "bad"),
     [
         (COUNT, [1, 10**9], [0, -1, 1.0, True]),
@@ -40,7 +41,7 @@ def test_rule_accepts_exactly_its_values(rule: Rule, good: list[Any], bad: list[
         assert not rule.holds(value)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "shown"),
     [
         ("", "''"),

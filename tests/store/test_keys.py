@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import date
 
-import pytest
 from redis.crc import key_slot
 
 from ime_live.store.keys import Keys
 from tests.support.paths import ROOT
+from tests.support.rows import each_row
 
 KEYS = Keys("ime:")
 NAMES = {
@@ -25,7 +25,7 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each_row("name", NAMES)
 def test_key_has_its_documented_name(name: str) -> None:
     assert NAMES[name] == name
     shown = name.replace("12345", "ID").replace("2026-11-28", "DAY")

@@ -18,6 +18,7 @@ from ime_live.store.records import (
     version_in,
 )
 from tests.support.payloads import payload
+from tests.support.rows import each_row
 
 LATEST = 1_780_000_000_000_000
 
@@ -29,7 +30,7 @@ def test_last_state_is_read_with_its_version() -> None:
     assert (state.read().version, state.read().payload) == (5, payload(7))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("version", "data", "missing"),
     [(None, None, "both"), (b"5", None, "data"), (None, b"{}", "version")],
 )
@@ -41,7 +42,7 @@ def test_last_state_without_version_or_data_is_refused(
     assert str(found) == f"a last state must have version and data, missing: {missing}"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "version", [b"", b"0", b"-5", b"1.5", b" 5", b"five", b"9" * 40, b"%d" % (LATEST + 1), "5", 5]
 )
 def test_version_that_is_no_time_is_refused(version: object) -> None:
@@ -61,7 +62,7 @@ def test_malformed_payload_of_a_last_state_is_an_error() -> None:
         LastState(5, b"{}").read()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "timestamp"),
     [
         (b"2026-11-28T11:45:00", datetime.fromisoformat("2026-11-28T11:45:00")),

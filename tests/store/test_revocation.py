@@ -6,16 +6,17 @@ import pytest
 
 from ime_live.errors import PayloadError
 from ime_live.store.revocation import Revocation, RevokedBy, read_revocation
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize("name", ["alice", "a:b c", "سکه"])
+@each_row("name", ["alice", "a:b c", "سکه"])
 def test_revocation_is_read_as_it_was_written(name: str) -> None:
     written = Revocation(RevokedBy.SUBJECT, name, 5, 0)
     assert read_revocation(written.key.encode(), written.text.encode()) == written
     assert not written.is_over(10**12)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("key", "value"),
     [
         (b"alice", b"5 0"),

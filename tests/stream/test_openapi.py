@@ -25,6 +25,7 @@ from ime_live.settings import AuthMode, GatewaySettings
 from tests.stream.conftest import SECRET, Serve, register
 from tests.support.gateways import PATIENCE, Gateway
 from tests.support.marks import thorough
+from tests.support.rows import each_row
 
 PATHS: Final = [
     *(f"/live/data/{section.value}/contract/{by.value}" for section in Section for by in By),
@@ -172,7 +173,7 @@ def test_openapi_follows_the_settings() -> None:
     assert names["schema"]["maxItems"] == 7
 
 
-@pytest.mark.parametrize("auth", AuthMode)
+@each_row("auth", AuthMode)
 def test_openapi_document_is_valid(auth: AuthMode) -> None:
     import schemathesis
 

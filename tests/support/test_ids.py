@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-import pytest
-
 from ime_live.errors import RefusedError
 from ime_live.messages import ContractFilter
 from tests.support.ids import readable_id
+from tests.support.rows import each_row
 
 
 class Word(StrEnum):
@@ -17,7 +16,7 @@ class Word(StrEnum):
     FIRST = "1"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("value", "text"),
     [
         ({"port": 0, "docs": None}, "port=0,docs=None"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ime_live.terminal.quote_list import COLUMNS, QuoteList, number
+from tests.support.rows import each_row
 from tests.terminal.states import NOW, message_of
 
 MakePayload = Callable[..., dict[str, Any]]
@@ -34,7 +35,7 @@ def test_list_sorts_by_column_and_keeps_unknown_values_last(payload: MakePayload
     assert [row.name for row in quotes.rows()] == ["B", "A", "C"]
 
 
-@pytest.mark.parametrize("column", [each.key for each in COLUMNS])
+@each_row("column", [each.key for each in COLUMNS])
 def test_every_column_sorts_and_shows_text(payload: MakePayload, column: str) -> None:
     quotes = QuoteList()
     quotes.take(message_of(payload(), "A"), NOW)
@@ -46,7 +47,7 @@ def test_every_column_sorts_and_shows_text(payload: MakePayload, column: str) ->
     assert all(shown.text(row) for row in quotes.rows())
 
 
-@pytest.mark.parametrize("search", ["سکه۰۳۱۲", "سكه", "SAF", "saf"])
+@each_row("search", ["سکه۰۳۱۲", "سكه", "SAF", "saf"])
 def test_search_finds_any_spelling(payload: MakePayload, search: str) -> None:
     quotes = QuoteList()
     for name in ("سکه0312پ01", "SAFOR01", "X"):
@@ -103,7 +104,7 @@ def test_rate_and_lag_are_those_of_the_last_seconds(payload: MakePayload) -> Non
     assert (quotes.rate, quotes.lag) == (0, None)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("value", "text"),
     [
         (0, "–"),

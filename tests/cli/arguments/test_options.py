@@ -31,6 +31,7 @@ from ime_live.settings import (
 )
 from tests.support.fork_server import ForkedProcess
 from tests.support.paths import ROOT
+from tests.support.rows import each_row
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -44,7 +45,7 @@ def command(path: str) -> Any:  # noqa: ANN401 - of Typer's own classes
     return found
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("path", "settings"),
     [
         ("serve", GatewaySettings),
@@ -149,7 +150,7 @@ def test_wrong_use_of_a_command_is_status_2(
     assert error in line
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("settings", "values", "error"),
     [
         (StoreSettings, {"redis_timeout": 0.0}, "--redis-timeout must be above 0, got 0.0"),

@@ -9,12 +9,13 @@ import pytest
 from ime_live.client.protocol.address import read_service
 from ime_live.errors import SettingsError
 from ime_live.settings.rule import shown_url
+from tests.support.rows import each_row
 
 # An error must contain the rule and the value that breaks it.
 RULE = re.compile(r"\b(must|cannot|is not|expected)\b")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "expected"),
     [
         ("ws://127.0.0.1:8000", "ws://127.0.0.1:8000/live/data/websocket/contract/name"),
@@ -33,7 +34,7 @@ def test_address_of_a_gateway_becomes_urls_of_streams_and_rest(url: str, expecte
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     "url",
     [
         "",

@@ -15,9 +15,10 @@ from ime_live.errors import (
 )
 from ime_live.gateway.auth.identity import Refusal
 from ime_live.gateway.query import stream_query as session
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014, 3000, 4999])
+@each_row("code", [1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014, 3000, 4999])
 def test_close_codes_after_which_a_client_reconnects(code: int) -> None:
     assert close_reason.error_of_close(code, "going away") is None
 
@@ -31,7 +32,7 @@ def test_close_codes_after_which_a_client_does_not_reconnect(code: int, reason: 
     assert error.reason == reason or (not reason and str(code) in error.reason)
 
 
-@pytest.mark.parametrize("refusal", list(Refusal))
+@each_row("refusal", list(Refusal))
 def test_close_reasons_about_tokens_are_distinguished(refusal: Refusal) -> None:
     error = close_reason.error_of_close(1008, refusal.value)
     assert isinstance(error, AuthenticationError)
@@ -48,7 +49,7 @@ def test_close_reason_names_the_unknown_contract() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("status", "kind"),
     [
         (401, AuthenticationError),
@@ -70,7 +71,7 @@ def test_status_of_a_refused_handshake_becomes_a_close_reason(
     assert error is None or str(status) in str(error)
 
 
-@pytest.mark.parametrize("status", [400, 403, 429, 500, 502, 503, 504])
+@each_row("status", [400, 403, 429, 500, 502, 503, 504])
 def test_temporary_status_of_a_proxy_allows_a_reconnect(status: int) -> None:
     assert close_reason.error_of_proxy(status) is None
 
@@ -81,9 +82,7 @@ def test_proxy_authentication_required_is_an_error() -> None:
     assert error.status == 407
 
 
-@pytest.mark.parametrize(
-    "name", ["A", "می\u200cخواهم", "a\tb…", "می\u200c" * 60, "سکه" * 40, "x" * 500]
-)
+@each_row("name", ["A", "می\u200cخواهم", "a\tb…", "می\u200c" * 60, "سکه" * 40, "x" * 500])
 def test_contract_is_found_in_a_truncated_close_reason(name: str) -> None:
     reason = printable_reason(f"unknown contract: {name}")
     assert close_reason.is_about(reason, name)

@@ -17,6 +17,7 @@ from ime_live.errors import PayloadError, ServiceError
 from ime_live.market import Level, Payload, PayloadSections
 from ime_live.messages import ControlData
 from ime_live.status import FeedState
+from tests.support.rows import each_row
 from tests.support.stream_messages import DATA, LEVEL, update
 
 TEHRAN = ZoneInfo("Asia/Tehran")
@@ -137,7 +138,7 @@ def test_answer_and_unknown_channels_are_read() -> None:
     assert READER.read(b'{"channel": "IME News", "headline": 1}') is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     "raw",
     [
         b"",
@@ -170,7 +171,7 @@ def test_printed_message_shows_bid_ask_and_last() -> None:
     assert str(read(update("سكه0312پ01", 7, data))) == f"{head} bid - ask - last 0.5"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("sections", "shown"),
     [
         (["BestLimit"], " bid 999100 ask 999900"),

@@ -7,12 +7,12 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ime_live.client.protocol.message import Key
 from ime_live.client.protocol.queue import MessageQueue, QueuePolicy, queue_of
+from tests.support.rows import each_row
 
 
 @dataclass
@@ -123,7 +123,7 @@ def test_block_takes_more_messages_if_forced() -> None:
     assert drain(queue) == [("A", n, 0) for n in (1, 2, 3, 4)]
 
 
-@pytest.mark.parametrize("policy", list(QueuePolicy))
+@each_row("policy", list(QueuePolicy))
 def test_purged_messages_are_neither_read_nor_counted(policy: QueuePolicy) -> None:
     queue = make(policy)
     fill(queue, ("A", 1), ("B", 1), ("A", 2))
@@ -132,7 +132,7 @@ def test_purged_messages_are_neither_read_nor_counted(policy: QueuePolicy) -> No
     assert (drain(queue), queue.skipped) == ([("B", 1, 0)], skipped)
 
 
-@pytest.mark.parametrize("policy", list(QueuePolicy))
+@each_row("policy", list(QueuePolicy))
 def test_queue_is_filled_by_one_thread_and_read_by_another(policy: QueuePolicy) -> None:
     queue = make(policy)
     count = 2000

@@ -11,6 +11,7 @@ import pytest
 import ime_live
 from ime_live.client.rest.async_client import AsyncClient
 from tests.client.rest_service import Rest
+from tests.support.rows import each_row
 
 
 @pytest.fixture
@@ -96,9 +97,7 @@ async def test_other_status_is_an_error_at_once(rest: Rest, status: int) -> None
     assert len(rest.asked) == 1
 
 
-@pytest.mark.parametrize(
-    "arguments", [{"tries": 0}, {"read_timeout": 0}, {"connect_timeout": -1}, {"token": ""}]
-)
+@each_row("arguments", [{"tries": 0}, {"read_timeout": 0}, {"connect_timeout": -1}, {"token": ""}])
 def test_malformed_arguments_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ime_live.SettingsError):
         AsyncClient("http://h", **arguments)

@@ -17,9 +17,10 @@ from ime_live.client.rest.parameters import (
 )
 from ime_live.errors import SettingsError
 from ime_live.messages import ContractFilter
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("start", "end", "contracts"),
     [
         (None, None, 100),
@@ -48,7 +49,7 @@ def test_candles_are_requested_from_a_date_or_a_time() -> None:
     assert list(candle_pairs("1d", None, None)) == [("interval", "1d")]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("arguments", "text"),
     [
         (("2m", None, None), "interval must be one of 1m, 5m, 15m, 1h, 1d, got '2m'"),
@@ -62,7 +63,7 @@ def test_bad_arguments_of_candles_are_refused(arguments: tuple[Any, ...], text: 
     assert str(refused.value) == text
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("arguments", "text"),
     [
         (("", None), "underlying must not be empty"),

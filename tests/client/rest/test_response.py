@@ -18,13 +18,14 @@ from ime_live.client.rest.response import (
     section_type,
 )
 from ime_live.errors import ServiceError, SettingsError
+from tests.support.rows import each_row
 from tests.support.stream_messages import DATA
 
 NEW_MARKET: dict[str, Any] = {"market": "IMEOfNextYear"}
 CONTRACT = {"contractId": "1", "contractName": "A"}
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"Data":', b"\xff", b"[" * 100_000])
+@each_row("body", [b"", b"<html>", b"[]", b'{"Data":', b"\xff", b"[" * 100_000])
 def test_malformed_body_is_an_error_with_its_status(body: bytes) -> None:
     with pytest.raises(ServiceError, match="the response cannot be read: ") as caught:
         _ = Response(200, body).data
@@ -62,7 +63,7 @@ def test_overview_of_a_contract_without_a_state_has_none() -> None:
     assert whole.to_dict()["closing_price"] == 999393.5
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("header", "seconds"),
     [(None, 0), ("3", 3), ("", 0), ("soon", 0), ("-1", 0), ("1.5", 0), ("²", 0)],
 )

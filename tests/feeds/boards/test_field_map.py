@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pytest
-
 from ime_live.contracts import Contract, Market
 from ime_live.feeds.boards.field_map import BOARDS, MARKETS, METHODS, PUSHED_AT, ROW_IDS, FieldMap
 from tests.support.boards import row
+from tests.support.rows import each_row
 
 KINDS = {
     "updateFutureMarketsInfo": "future",
@@ -34,7 +33,7 @@ def fields_of(field_map: FieldMap) -> Iterator[str]:
             yield field
 
 
-@pytest.mark.parametrize("method", BOARDS)
+@each_row("method", BOARDS)
 def test_required_fields_of_a_board_are_in_its_rows(method: str) -> None:
     made = row(KINDS[method])
     for side in BOARDS[method]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
 from ime_live.feeds.boards.frame import Board, Frame, RowError
+from tests.support.rows import each_row
 
 FUTURES, OPTIONS = "updateFutureMarketsInfo", "updateMarketsInfo"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("error", "text"),
     [
         (RowError(FUTURES, None, None, "A: is missing"), f"{FUTURES}: A: is missing"),

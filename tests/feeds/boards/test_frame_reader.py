@@ -20,6 +20,7 @@ from ime_live.feeds.boards.rows import Quote
 from ime_live.market_json import read_payload
 from tests.support.board_frames import read_frame
 from tests.support.boards import Row, row, without
+from tests.support.rows import each_row
 
 FUTURES = "updateFutureMarketsInfo"
 OPTIONS = "updateMarketsInfo"
@@ -127,14 +128,12 @@ def test_bad_side_of_a_strike_loses_only_itself() -> None:
     assert [error.contract_id for error in read.errors] == ["1009001"]
 
 
-@pytest.mark.parametrize(
-    ("made", "shown"), [(None, "null"), (5, "5"), ("row", "'row'"), (True, "true")]
-)
+@each_row(("made", "shown"), [(None, "null"), (5, "5"), ("row", "'row'"), (True, "true")])
 def test_row_that_is_no_object_loses_only_itself(made: object, shown: str) -> None:
     assert refusal(FUTURES, made) == f"{FUTURES}[0]: the row is not an object, got {shown}"
 
 
-@pytest.mark.parametrize("content", [{"a": 1}, 5, "rows", {"a": 1, "b": [2], "c": [3]}])
+@each_row("content", [{"a": 1}, 5, "rows", {"a": 1, "b": [2], "c": [3]}])
 def test_board_that_is_no_list_loses_only_itself(content: object) -> None:
     read = read_frame(frame((OPTIONS, content), (FUTURES, [row("future")])))
     assert len(read.quotes) == 1
@@ -144,7 +143,7 @@ def test_board_that_is_no_list_loses_only_itself(content: object) -> None:
 FUTURE_ROWS = [row("future"), row("future", ContractID=902)]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "arguments",
     [
         [FUTURE_ROWS],
@@ -155,7 +154,6 @@ FUTURE_ROWS = [row("future"), row("future", ContractID=902)]
         [{"rows": FUTURE_ROWS, "count": 2}],
         [None, FUTURE_ROWS],
     ],
-    ids=["list", "arguments", "nested lists", "text", "texts", "object", "null first"],
 )
 def test_board_in_another_wrapping_is_read(arguments: list[object]) -> None:
     made = {"M": [{"H": "marketsHub", "M": FUTURES, "A": arguments}]}
@@ -170,9 +168,7 @@ def test_empty_board_in_another_wrapping_is_empty() -> None:
     assert [(each.method, each.quotes, each.errors) for each in read.boards] == [(FUTURES, (), ())]
 
 
-@pytest.mark.parametrize(
-    "content", [CLOCK_TEXT, [CLOCK_TEXT], {"time": CLOCK_TEXT}, json.dumps(CLOCK_TEXT)]
-)
+@each_row("content", [CLOCK_TEXT, [CLOCK_TEXT], {"time": CLOCK_TEXT}, json.dumps(CLOCK_TEXT)])
 def test_clock_in_another_wrapping_is_read(content: object) -> None:
     for raw in (frame((CLOCK, content)), json.dumps(frame((CLOCK, content)))):
         read = read_frame(raw)
@@ -202,7 +198,7 @@ def test_call_that_cannot_be_read_loses_only_itself() -> None:
     ]
 
 
-@pytest.mark.parametrize("spelled", [str.upper, str.lower, str.swapcase])
+@each_row("spelled", [str.upper, str.lower, str.swapcase])
 def test_names_are_compared_without_regard_to_case(spelled: Callable[[str], str]) -> None:
     made = frame((FUTURES, [row("future")]), (CLOCK, CLOCK_TEXT))
     for message in made["M"]:
@@ -292,7 +288,7 @@ def test_clock_of_a_frame_is_its_latest_timestamp() -> None:
 # Frames
 
 
-@pytest.mark.parametrize(
+@each_row(
     "empty",
     [
         b"{}",
@@ -311,7 +307,7 @@ def test_frames_without_rows_are_empty(empty: bytes | str | dict[str, Any]) -> N
     assert (said.quotes, said.errors, said.day, said.clock) == ((), (), None, None)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "wrong",
     [
         b"",
@@ -331,7 +327,7 @@ def test_malformed_frame_is_refused(wrong: bytes | str) -> None:
         read_frame(wrong)
 
 
-@pytest.mark.parametrize("literal", ["NaN", "1e400", "-Infinity"])
+@each_row("literal", ["NaN", "1e400", "-Infinity"])
 def test_number_outside_json_loses_only_its_row(literal: str) -> None:
     good = json.dumps(row("future"))
     bad = good.replace("699200.0", literal)

@@ -15,6 +15,7 @@ from ime_live.feeds.boards.invocations import (
     read_invocations,
     read_json,
 )
+from tests.support.rows import each_row
 
 METHOD = "updateFutureMarketsInfo"
 ROW = {"ContractID": 1}
@@ -29,7 +30,7 @@ def decoded(found: Invocation) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize("hub", ["marketsHub", "MARKETSHUB", None])
+@each_row("hub", ["marketsHub", "MARKETSHUB", None])
 def test_rows_of_a_board_are_the_arguments(hub: str | None) -> None:
     frame = json.dumps({"C": "c", "M": [MESSAGE | {"H": hub}]})
     [found] = read_invocations(frame)
@@ -39,7 +40,7 @@ def test_rows_of_a_board_are_the_arguments(hub: str | None) -> None:
     assert decoded(found) == [ROW]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("arguments", "rows"),
     [
         ([[ROW, ROW]], [ROW, ROW]),
@@ -57,7 +58,7 @@ def test_null_arguments_are_left_out(arguments: list[object], rows: list[object]
     assert decoded(found) == rows
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("message", "problem"),
     [
         ({"M": METHOD}, "A: must be a list of arguments, and is missing"),
@@ -82,10 +83,9 @@ def test_call_that_cannot_be_read_loses_only_itself(message: object, problem: st
             assert decoded(good) in ([ROW], [[ROW]])
 
 
-@pytest.mark.parametrize(
+@each_row(
     "wrap",
     [lambda m: [m], lambda m: m, lambda m: json.dumps([m]), lambda m: [json.dumps(m)]],
-    ids=["list", "object", "text of a list", "list of texts"],
 )
 def test_call_in_another_wrapping_is_read(wrap: Callable[[object], object]) -> None:
     [found] = read_invocations(json.dumps({"M": wrap(MESSAGE)}))
@@ -98,12 +98,12 @@ def test_call_of_another_hub_is_foreign() -> None:
     assert list(read_invocations(frame)) == [ForeignInvocation("otherHub", METHOD)]
 
 
-@pytest.mark.parametrize("frame", [b"{}", '{"C":"x","S":1,"M":[]}', {"R": 1}, '{"M":null}'])
+@each_row("frame", [b"{}", '{"C":"x","S":1,"M":[]}', {"R": 1}, '{"M":null}'])
 def test_keep_alive_has_no_calls(frame: bytes | str | dict[str, object]) -> None:
     assert list(read_invocations(frame)) == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     "frame", [b"", b"<html>", b"\xff\xfe\xfd", "[]", "null", "[" * 100_000, '{"M": 7}', '{"M": {}}']
 )
 def test_text_that_is_no_frame_is_an_error(frame: bytes | str) -> None:
@@ -111,7 +111,7 @@ def test_text_that_is_no_frame_is_an_error(frame: bytes | str) -> None:
         list(read_invocations(frame))
 
 
-@pytest.mark.parametrize("literal", ["NaN", "1e400", "-Infinity"])
+@each_row("literal", ["NaN", "1e400", "-Infinity"])
 def test_number_outside_json_is_read_for_its_row_to_refuse(literal: str) -> None:
     assert isinstance(read_json(f'{{"price": {literal}}}')["price"], float)
     frame = f'{{"M":[{{"M":"{METHOD}","A":[[{{"price":{literal}}}]]}}]}}'

@@ -15,6 +15,7 @@ from ime_live.feeds.boards.newest import DELISTED_AFTER, FrameChanges, NewestBoa
 from ime_live.feeds.boards.rows import MAX_AHEAD
 from tests.support.board_frames import read_frame
 from tests.support.boards import board, row
+from tests.support.rows import each_row
 
 FUTURES, OPTIONS = "updateFutureMarketsInfo", "updateMarketsInfo"
 CDC, RECEIPTS = "updateCDCMarketsInfo", "updateGavahiMarketsInfo"
@@ -276,7 +277,7 @@ def test_rows_without_a_timestamp_count_in_their_order() -> None:
         assert list(prices(changes).values()) == [price]
 
 
-@pytest.mark.parametrize("ahead", [11, 3_600, 86_400, 10 * 365 * 86_400])
+@each_row("ahead", [11, 3_600, 86_400, 10 * 365 * 86_400])
 def test_timestamp_in_the_future_blocks_no_later_row(ahead: int) -> None:
     newest = NewestBoards()
     newest.take(frame(futures(future(1, 1.0, ago=2))), LATEST)

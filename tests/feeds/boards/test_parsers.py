@@ -25,12 +25,13 @@ from ime_live.feeds.boards.parsers import (
     text,
     thousands,
 )
+from tests.support.rows import each_row
 
 DAY = date(2022, 2, 6)
 at = datetime.fromisoformat  # Tehran's wall clock, without offset
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("written", "read"),
     [(83600.0, 83600), (83738.0952, 83738.0952), (7, 7), (0.0, 0), (-0.0, 0), (None, 0), ("", 0)],
 )
@@ -73,7 +74,7 @@ def test_malformed_number_names_its_field(written: object) -> None:
         number({"x": written}, "x")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("written", "read"),
     [
         ("83600", 83600),
@@ -101,7 +102,7 @@ def test_numbers_in_another_form_are_read(written: object, read: float) -> None:
     assert type(value) is type(read)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("written", "problem"),
     [
         ("many", "is not a number, got 'many'"),
@@ -125,7 +126,7 @@ def test_missing_field_is_not_0() -> None:
     assert optional_number({}, "x") is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("written", "read"),
     [
         (-61, -61),
@@ -141,13 +142,13 @@ def test_changes_may_be_negative(written: float, read: float) -> None:
     assert signed({"x": written}, "x") == read
 
 
-@pytest.mark.parametrize("written", [float("-inf"), float("nan"), -(10**16), "--1", "1-", False])
+@each_row("written", [float("-inf"), float("nan"), -(10**16), "--1", "1-", False])
 def test_malformed_change_is_refused(written: object) -> None:
     with pytest.raises(ParseError):
         signed({"x": written}, "x")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("written", "rials"),
     [
         (110501114.2, 110501114200),  # 110501114200.00002 as floats would have it: no
@@ -175,7 +176,7 @@ def test_rials_are_rounded_to_the_nearest(value: float) -> None:
     assert float(thousands({"x": value}, "x")) == float(Decimal(repr(value)) * 1000)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("written", "read"),
     [
         (193, "193"),
@@ -194,7 +195,7 @@ def test_ids_are_texts(written: object, read: str) -> None:
     assert identity({"x": written}, "x") == read
 
 
-@pytest.mark.parametrize(
+@each_row(
     "written", [57675016001659793.0, True, 0, -1, "", "12a", "1.5", 1.5, None, [], 10**20, [1, 2]]
 )
 def test_malformed_id_is_refused(written: object) -> None:
@@ -207,42 +208,40 @@ def test_texts_are_kept_as_the_hub_spells_them() -> None:
     assert optional_text({"x": " \t"}, "x") is None
 
 
-@pytest.mark.parametrize("written", [["SAFMO02"], {"name": "SAFMO02"}, '"SAFMO02"', '["SAFMO02"]'])
+@each_row("written", [["SAFMO02"], {"name": "SAFMO02"}, '"SAFMO02"', '["SAFMO02"]'])
 def test_texts_in_another_form_are_read(written: object) -> None:
     assert text({"x": written}, "x") == "SAFMO02"
 
 
-@pytest.mark.parametrize(("written", "read"), [(7, "7"), ("{}", "{}"), ('"a" or b', '"a" or b')])
+@each_row(("written", "read"), [(7, "7"), ("{}", "{}"), ('"a" or b', '"a" or b')])
 def test_text_that_looks_like_a_number_stays_a_text(written: object, read: str) -> None:
     assert text({"x": written}, "x") == read
 
 
-@pytest.mark.parametrize("written", [True, "true", "True", 1, "1", [True]])
+@each_row("written", [True, "true", "True", 1, "1", [True]])
 def test_true_flags_are_read(written: object) -> None:
     assert flag({"x": written}, "x") is True
 
 
-@pytest.mark.parametrize("written", [False, "false", 0, "0", None, ""])
+@each_row("written", [False, "false", 0, "0", None, ""])
 def test_false_flags_are_read(written: object) -> None:
     assert flag({"x": written}, "x") is False
     assert flag({}, "x") is False
 
 
-@pytest.mark.parametrize("written", [2, "yes", [], {}, 1.5])
+@each_row("written", [2, "yes", [], {}, 1.5])
 def test_malformed_flag_is_refused(written: object) -> None:
     with pytest.raises(ParseError, match=r"^x: is neither true nor false, got "):
         flag({"x": written}, "x")
 
 
-@pytest.mark.parametrize(
-    "written", [None, "", "  ", "\u200c", 7.5, True, ["a", "b"], "a" * 501, "\ud800"]
-)
+@each_row("written", [None, "", "  ", "\u200c", 7.5, True, ["a", "b"], "a" * 501, "\ud800"])
 def test_malformed_text_is_refused(written: object) -> None:
     with pytest.raises(ParseError, match=r"^x: "):
         text({"x": written}, "x")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("written", "read"),
     [
         ("2022-02-06T13:26:05.51", at("2022-02-06T13:26:05.510000")),
@@ -270,7 +269,7 @@ def test_timestamps_are_read(written: object, read: datetime | None) -> None:
     assert moment({"x": written}, "x", DAY) == read
 
 
-@pytest.mark.parametrize(
+@each_row(
     "written",
     [
         "25:00:00",
@@ -297,7 +296,7 @@ def test_time_of_day_needs_a_date() -> None:
         moment({"x": "13:25:51"}, "x", None)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("written", "day"),
     [
         ("1401/02/27", "2022-05-17"),
@@ -323,7 +322,7 @@ def test_dates_are_read(written: object, day: str | None) -> None:
     assert (None if read is None else read.isoformat()) == day
 
 
-@pytest.mark.parametrize("written", ["1400/12/30", "1401/13/01", "soon", "2022-02-30", 14010227])
+@each_row("written", ["1400/12/30", "1401/13/01", "soon", "2022-02-30", 14010227])
 def test_malformed_date_is_refused(written: object) -> None:
     with pytest.raises(ParseError, match=r"^x: is not a"):
         optional_day({"x": written}, "x")
@@ -336,7 +335,7 @@ def test_clock_of_the_exchange_is_read() -> None:
     assert read_clock(thursday) == at("2022-02-03T20:00:00")
 
 
-@pytest.mark.parametrize("written", ["", "۱۷ بهمن ۱۴۰۰", "۱۳:۲۶:۰۵", "۳۱ بهمن ۱۴۰۰ - ۱۳:۲۶:۰۵"])
+@each_row("written", ["", "۱۷ بهمن ۱۴۰۰", "۱۳:۲۶:۰۵", "۳۱ بهمن ۱۴۰۰ - ۱۳:۲۶:۰۵"])
 def test_malformed_clock_is_refused(written: str) -> None:
     assert read_clock(written) is None
 

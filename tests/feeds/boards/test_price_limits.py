@@ -17,6 +17,7 @@ from ime_live.feeds.boards.rows import DEFAULT_PRICE_LIMITS, OPEN_RANGE
 from ime_live.settings import FeedSettings
 from tests.support.board_frames import read_frame
 from tests.support.boards import row
+from tests.support.rows import each_row
 
 
 def test_default_price_limits_are_those_of_the_rows() -> None:
@@ -51,7 +52,7 @@ def test_boards_are_separated_by_commas_or_spaces() -> None:
     assert read_boards("Futures, cdc") == read_boards("cdc، futures") == read_boards("cdc futures")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "SIL",
@@ -92,7 +93,7 @@ def test_malformed_board_names_are_refused(text: str, named: str) -> None:
         read_boards(text)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("price_limits", "allowed"),
     [
         ("", OPEN_RANGE),

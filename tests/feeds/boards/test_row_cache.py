@@ -18,6 +18,7 @@ from ime_live.feeds.boards.row_cache import cut
 from ime_live.feeds.boards.rows import MAX_AHEAD, read_row
 from tests.support.board_frames import read_frame
 from tests.support.boards import row
+from tests.support.rows import each_row
 
 FUTURES, OPTIONS = "updateFutureMarketsInfo", "updateMarketsInfo"
 CDC, RECEIPTS = "updateCDCMarketsInfo", "updateGavahiMarketsInfo"
@@ -130,7 +131,7 @@ def test_timestamp_of_another_form_is_compared_with_the_rest() -> None:
         assert reader.read(made) == read_frame(made)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("raw", "body", "timestamps"),
     [
         (b'{"a":1}', b'{"a":1}', {}),

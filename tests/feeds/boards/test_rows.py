@@ -15,6 +15,7 @@ from ime_live.feeds.boards.parsers import ParseError
 from ime_live.feeds.boards.rows import DEFAULT_PRICE_LIMITS, PriceLimits, Quote, read_row
 from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Level, Payload
 from tests.support.boards import Row, row, without
+from tests.support.rows import each_row
 
 DAY = date(2022, 2, 6)
 NOTHING = Level(0, 0, 0, 0)
@@ -251,7 +252,7 @@ def test_trade_of_yesterday_keeps_its_date_after_midnight_with_any_orders() -> N
 # A receipt has times alone; its day is the caller's.
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("now", "date"),
     [
         ("2022-02-06T13:25:52", "2022-02-06"),
@@ -285,7 +286,7 @@ def test_future_keeps_the_date_of_its_own_timestamps() -> None:
     assert pushed.payload.aggregate.date == "2023-08-01"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("changes", "clock", "time_of_day"),
     [
         ({"LastTradedPriceTime": "01:26:05"}, None, "13:26:05"),
@@ -374,7 +375,7 @@ def test_price_limit_of_the_longest_matching_code_is_used() -> None:
     assert allowed(made, price_limits={}) == OPEN
 
 
-@pytest.mark.parametrize(
+@each_row(
     "changes",
     [
         {"ContractCode": "ETCMO02"},
@@ -391,7 +392,7 @@ def test_allowed_range_is_open_without_known_price_limits(changes: Row) -> None:
 # Fields that cannot be read
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("field", "value"),
     [
         ("BidPrice1", -1.0),
@@ -409,7 +410,7 @@ def test_error_of_a_malformed_field_names_it(field: str, value: object) -> None:
         quote(FUTURE, row("future", **{field: value}))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("field", "value", "attribute"),
     [
         ("ContractDescription", True, "title"),
@@ -452,9 +453,7 @@ def test_contract_without_a_name_keeps_the_one_it_had() -> None:
     assert (read.contract.contract_name, read.lost) == ("SAFMO02", ("ContractCode: is empty",))
 
 
-@pytest.mark.parametrize(
-    "field", ["ContractID", "ContractCode", "BidVolume3", "TradesValue", "OrdersDateTime"]
-)
+@each_row("field", ["ContractID", "ContractCode", "BidVolume3", "TradesValue", "OrdersDateTime"])
 def test_field_that_is_missing_is_not_0(field: str) -> None:
     with pytest.raises(ParseError, match=f"^{field}: is missing$"):
         quote(FUTURE, without(row("future"), field))

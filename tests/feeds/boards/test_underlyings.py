@@ -6,9 +6,10 @@ import pytest
 
 from ime_live.errors import FeedError
 from ime_live.feeds.boards.underlyings import UNDERLYINGS, underlying_code, underlying_name
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("given", "code", "name"),
     [
         ("GC", "GC", "سکه طلا"),

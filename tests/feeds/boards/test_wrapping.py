@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from ime_live.feeds.boards.wrapping import MAX_DEPTH, got, rows_in, unwrap
+from tests.support.rows import each_row
 
 A, B = {"id": 1, "price": 5}, {"id": 2, "price": 6}
 IDS = ("id",)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "value", [5, [5], {"value": 5}, "[5]", ['{"value": 5}'], [[[5]]], '"[5]"', {"a": {"b": "[5]"}}]
 )
 def test_value_is_unwrapped(value: object) -> None:
     assert unwrap(value) == 5
 
 
-@pytest.mark.parametrize("value", [[], {}, [1, 2], {"a": 1, "b": 2}, "text", "{no JSON", None, ""])
+@each_row("value", [[], {}, [1, 2], {"a": 1, "b": 2}, "text", "{no JSON", None, ""])
 def test_value_without_wrapping_stays_as_it_is(value: object) -> None:
     assert unwrap(value) == value
 
@@ -31,7 +30,7 @@ def test_value_in_too_many_wrappings_stays_wrapped() -> None:
     assert unwrap(value) == [[5]]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "value",
     [
         [A, B],
@@ -54,17 +53,17 @@ def test_rows_are_found_in_any_wrapping(value: object) -> None:
     assert found == [A, B]
 
 
-@pytest.mark.parametrize("value", [[], [[]], "[]", {"rows": []}, {"rows": [], "count": 0}])
+@each_row("value", [[], [[]], "[]", {"rows": []}, {"rows": [], "count": 0}])
 def test_empty_board_has_no_rows(value: object) -> None:
     assert list(rows_in(value, IDS)) == []
 
 
-@pytest.mark.parametrize("value", [5, "rows", {"a": 1}, {"a": 1, "b": [2], "c": [3]}, None])
+@each_row("value", [5, "rows", {"a": 1}, {"a": 1, "b": [2], "c": [3]}, None])
 def test_value_that_wraps_no_rows_is_returned(value: object) -> None:
     assert list(rows_in(value, IDS)) == [value]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("value", "words"),
     [
         (None, "got null"),

@@ -16,6 +16,7 @@ from ime_live.feeds.ime.access import environment_proxy, read_access
 from ime_live.feeds.ime.signalr_client import SignalRClient
 from ime_live.settings import SignalRHubSettings
 from tests.support.clock import SleeplessClock
+from tests.support.rows import each_row
 
 URL = "https://hub.example/realTimeServer/"
 
@@ -50,7 +51,7 @@ def test_proxy_is_chosen_by_scheme() -> None:
     assert environment_proxy("https://hub.example/", {}) is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     "proxy",
     [
         "nonsense",

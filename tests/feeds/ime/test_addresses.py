@@ -13,6 +13,7 @@ from ime_live.feeds.ime.addresses import Address, cursor_query
 from ime_live.feeds.ime.signalr import (
     TransportName,
 )
+from tests.support.rows import each_row
 
 JSON = "application/json; charset=UTF-8"
 WS, SSE, LP = TransportName
@@ -71,7 +72,7 @@ class TestAddress:
         )
         assert address.root == "https://hub.example:8443/"
 
-    @pytest.mark.parametrize(
+    @each_row(
         "url",
         [
             "",
@@ -100,7 +101,7 @@ class TestAddress:
 
 
 class TestRedirection:
-    @pytest.mark.parametrize(
+    @each_row(
         ("url", "call"),
         [
             ("https://other.example/hub", "https://other.example/hub/negotiate?"),
@@ -123,7 +124,7 @@ class TestRedirection:
         again = address.reconnect(TransportName.WEB_SOCKETS, "t", 1, "messageId=5")
         assert again.endswith("&x=1&y=%2F&messageId=5")
 
-    @pytest.mark.parametrize(
+    @each_row(
         "url",
         ["http://b.example/", "ftp://b/", "https://me:secret@b/", "https://b:x/", "https://[b/"],
     )

@@ -20,6 +20,7 @@ from tests.feeds.ime.proxy import Proxy
 from tests.support.board_frames import read_frame
 from tests.support.boards import row
 from tests.support.clock import FakeClock
+from tests.support.rows import each_row
 from tests.support.signalr.refusals import HTML
 from tests.support.signalr.server import PATIENCE, LoopbackServer
 from tests.support.signalr.wire import Exchange, Request
@@ -410,7 +411,7 @@ async def test_refused_login_of_a_proxy_is_named(boards: Boards) -> None:
     assert boards.requests == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     "url",
     [
         "",

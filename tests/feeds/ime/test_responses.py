@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import httpx
-import pytest
 
 from ime_live.feeds.ime.responses import retry_after
 from ime_live.feeds.ime.signalr import (
     MAX_SECONDS,
 )
+from tests.support.rows import each_row
 
 
 class TestRetryAfter:
-    @pytest.mark.parametrize(
+    @each_row(
         ("text", "seconds"),
         [
             ("5", 5.0),

@@ -21,6 +21,7 @@ from ime_live.feeds.ime.signalr import (
     read_start,
     read_transports,
 )
+from tests.support.rows import each_row
 
 JSON = "application/json; charset=UTF-8"
 WS, SSE, LP = TransportName
@@ -50,7 +51,7 @@ class TestTransportNames:
     def test_transports_are_read_from_a_list(self) -> None:
         assert read_transports("longPolling, websockets,") == (LP, WS)
 
-    @pytest.mark.parametrize("names", ["", " , ", "webSockets,pigeon", "webSockets,webSockets"])
+    @each_row("names", ["", " , ", "webSockets,pigeon", "webSockets,webSockets"])
     def test_malformed_transports_are_refused(self, names: str) -> None:
         with pytest.raises(SettingsError, match="--transports"):
             read_transports(names)
@@ -103,7 +104,7 @@ class TestNegotiation:
         assert said.long_poll_delay == 0
         assert said.transport_connect_timeout == 5.0
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("answer", "kind", "words"),
         [
             (b"<!DOCTYPE html><title>\n No\n way &amp; </title>", "text/html", "HTML .*“No way &”"),
@@ -144,7 +145,7 @@ class TestStart:
     def test_start_answer_is_accepted(self) -> None:
         read_start(b'{"Response":"started"}', JSON)
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("answer", "words"),
         [
             (b'{"Response":"no"}', "'no', not 'started'"),
@@ -159,7 +160,7 @@ class TestStart:
 
 
 class TestEnvelope:
-    @pytest.mark.parametrize(
+    @each_row(
         ("frame", "envelope"),
         [
             ("{}", Envelope()),
@@ -187,7 +188,7 @@ class TestEnvelope:
         assert read_envelope(b'{"L":1e15}').delay == MAX_SECONDS
         assert read_envelope(b'{"L":-5}').delay == 0
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("frame", "words"),
         [
             (b'{"C":"a","M":[{"H":"h","A":[[{"x', "truncated JSON"),

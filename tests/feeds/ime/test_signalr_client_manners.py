@@ -16,6 +16,7 @@ from ime_live.feeds.ime.signalr_client import SignalRClient
 from tests.feeds.ime.proxy import Proxy
 from tests.feeds.ime.reading import NEVER, Reading, settings
 from tests.support.boards import future
+from tests.support.rows import each_row
 from tests.support.signalr.checks import TRANSPORTS
 from tests.support.signalr.hub import Hub
 from tests.support.signalr.refusals import Refusal
@@ -43,7 +44,7 @@ async def test_client_reports_the_date_of_the_negotiation(hub: Hub) -> None:
     assert sent - 1.0 <= date - hub.ahead <= received
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("header", "date"),
     [
         ("Thu, 26 Nov 2026 15:22:18 GMT", 1_795_706_538.0),

@@ -10,6 +10,7 @@ import pytest
 from ime_live.clock import Clock
 from ime_live.feeds.pipeline.exchange_clock import ACCURACY, TOLERANCE, ExchangeClock
 from ime_live.timezones import TEHRAN, zone_of
+from tests.support.rows import each_row
 
 TRUE = datetime.fromisoformat("2026-11-25T13:26:05+03:30").timestamp()
 HOUR = 3_600.0
@@ -67,7 +68,7 @@ def test_right_clock_stays_as_it_is(ahead: float, took: float) -> None:
     assert clock.error is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("ahead", "error"),
     [
         (3 * HOUR, "this machine's clock is 3 h ahead of the exchange's (Date header)"),

@@ -14,6 +14,7 @@ from ime_live.errors import SettingsError
 from ime_live.feeds.pipeline.hours import WEEK, Session, TradingHours, read_days, read_hours
 from ime_live.settings import HoursSettings
 from ime_live.status import TradingSession
+from tests.support.rows import each_row
 
 FUTURES = Market.FUTURES
 
@@ -35,7 +36,7 @@ class TestReading:
         whole = (Session(510, 720), Session(780, 1020))
         assert week == (whole,) * 5 + ((Session(540, 720),), ())
 
-    @pytest.mark.parametrize(
+    @each_row(
         "text",
         ["thu-sat 10:00-11:00", "Thursday-Saturday 10:00-11:00", "thu-sat ۱۰:۰۰-۱۱:۰۰"],
     )
@@ -43,7 +44,7 @@ class TestReading:
         session = (Session(600, 660),)
         assert read_hours(text, "--x") == (session, (), (), (), (), session, session)
 
-    @pytest.mark.parametrize(
+    @each_row(
         "text",
         [
             "sat, mon 10:00-12:00 13:00-14:00",
@@ -59,7 +60,7 @@ class TestReading:
     def test_empty_hours_have_no_session(self) -> None:
         assert read_hours(" ", "--x") == ((),) * 7
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("text", "named"),
         [
             ("sat-wed", "'sat-wed' must have times"),
@@ -97,7 +98,7 @@ class TestReading:
                 date(2026, 3, 19) + timedelta(days=n) for n in range(4)
             }
 
-    @pytest.mark.parametrize(
+    @each_row(
         "text",
         [
             "1405-13-01",
@@ -114,7 +115,7 @@ class TestReading:
 
 
 class TestSessions:
-    @pytest.mark.parametrize(
+    @each_row(
         ("moment", "open_"),
         [
             ("2026-11-25T11:44:59", False),  # Wednesday, 4 Azar 1405
@@ -132,7 +133,7 @@ class TestSessions:
     ) -> None:
         assert hours().in_session(FUTURES, at(moment)) is open_
 
-    @pytest.mark.parametrize(
+    @each_row(
         "moment",
         [
             "2026-03-21T12:00",  # Nowruz, a Saturday

@@ -21,6 +21,7 @@ from ime_live.publisher import Publisher, PublishResult
 from tests.support.boards import row
 from tests.support.clock import SleeplessClock
 from tests.support.paths import CAPTURE
+from tests.support.rows import each_row
 
 
 class Store:
@@ -155,7 +156,7 @@ async def test_replay_at_speed_0_does_not_wait(tmp_path: Path) -> None:
 at = datetime.fromisoformat
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("mark", "clock", "pause", "after"),
     [
         (None, None, 0, None),

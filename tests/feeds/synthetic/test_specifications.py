@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import date
 
-import pytest
-
 from ime_live.contracts import Market
 from ime_live.feeds.synthetic.instrument import Underlying
 from ime_live.feeds.synthetic.specifications import (
@@ -15,6 +13,7 @@ from ime_live.feeds.synthetic.specifications import (
     future,
     options,
 )
+from tests.support.rows import each_row
 
 COIN = Underlying("سکه طلا", 100_000_000, 0.007, "GC", "سکه طلا")
 COINS = Derivative(COIN, size=10, tick=100, initial_margin=20_000_000)
@@ -50,7 +49,7 @@ def test_strike_has_a_call_and_a_put_without_price_limits() -> None:
     assert "اختیار معامله فروش" in (put.contract.title or "")
 
 
-@pytest.mark.parametrize("market", [Market.DEPOSIT_CERTIFICATE, Market.FUND, Market.PARALLEL_SALAF])
+@each_row("market", [Market.DEPOSIT_CERTIFICATE, Market.FUND, Market.PARALLEL_SALAF])
 def test_certificates_funds_and_salaf_trade_alike(market: Market) -> None:
     instrument = certificate("X", "1", "a title", COIN, tick=5, pace=3, order_size=7, market=market)
     contract = instrument.contract

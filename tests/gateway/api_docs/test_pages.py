@@ -13,6 +13,7 @@ import pytest
 from ime_live.gateway.api_docs.pages import routes_of
 from ime_live.settings import AuthMode, GatewaySettings
 from tests.support.asgi import Response, request
+from tests.support.rows import each_row
 
 OPEN = GatewaySettings(auth=AuthMode.NONE)
 PAGE = files("ime_live.gateway.api_docs").joinpath("page")
@@ -67,7 +68,7 @@ async def test_other_files_are_404(name: str) -> None:
     assert (await get("/docs", "POST")).status == 405
 
 
-@pytest.mark.parametrize("name", FILES)
+@each_row("name", FILES)
 def test_file_names_no_other_host(name: str) -> None:
     # The SVG's namespace is a name that nobody fetches.
     text = text_of(name).replace('xmlns="http://www.w3.org/2000/svg"', "")

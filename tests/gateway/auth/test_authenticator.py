@@ -26,6 +26,7 @@ from ime_live.gateway.auth.authenticator import (
 from ime_live.gateway.auth.identity import ANONYMOUS, Identity, Refusal
 from ime_live.gateway.auth.signed_token import MAX_TOKEN_BYTES, Key, SignedToken
 from tests.support.clock import FakeClock
+from tests.support.rows import each_row
 from tests.support.token_keys import (
     CLAIMS,
     EC_KEY,
@@ -96,7 +97,7 @@ def forge(header: object, claims: object, secret: bytes | None = None) -> str:
 
 
 class TestFindToken:
-    @pytest.mark.parametrize(
+    @each_row(
         "header",
         [
             "a.b.c",
@@ -110,7 +111,7 @@ class TestFindToken:
     def test_token_is_found_in_the_authorization_header(self, header: str) -> None:
         assert find_token(header, [], None) == "a.b.c"
 
-    @pytest.mark.parametrize(
+    @each_row(
         "offered",
         [["ime-live", "token.a.b.c"], ["token.a.b.c", "ime-live"], [" ime-live", " token.a.b.c "]],
     )
@@ -125,12 +126,12 @@ class TestFindToken:
         assert find_token(None, ["token.2"], "3") == "2"
         assert find_token(None, [], "3") == "3"
 
-    @pytest.mark.parametrize("header", [None, "", "  ", "Bearer", "Bearer ", "Basic YTpi", "a b c"])
+    @each_row("header", [None, "", "  ", "Bearer", "Bearer ", "Basic YTpi", "a b c"])
     def test_header_without_token_is_skipped(self, header: str | None) -> None:
         assert find_token(header, [], None) is None
         assert find_token(header, ["token.2"], None) == "2"
 
-    @pytest.mark.parametrize("offered", [[], ["ime-live"], ["token."], ["TOKEN.x"], ["xtoken.x"]])
+    @each_row("offered", [[], ["ime-live"], ["token."], ["TOKEN.x"], ["xtoken.x"]])
     def test_subprotocol_without_token_has_none(self, offered: list[str]) -> None:
         assert find_token(None, offered, None) is None
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from ime_live.gateway.auth.cors import Cors
+from tests.support.rows import each_row
 
 PAGE, OTHER = b"https://page.example", b"https://other.example"
 
@@ -44,7 +43,7 @@ def test_cors_preflight_is_answered() -> None:
         assert b"access-control-allow-credentials" not in found
 
 
-@pytest.mark.parametrize(
+@each_row(
     "origin",
     [
         b"http://localhost:3000",
@@ -64,7 +63,7 @@ def test_cors_allows_pages_of_this_machine(origin: bytes) -> None:
     assert Cors((PAGE.decode(),)).preflight(origin) is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     "origin",
     [
         None,

@@ -32,6 +32,7 @@ from ime_live.gateway.auth.jwks import (
 from ime_live.gateway.auth.keys import Keyring
 from ime_live.gateway.auth.signed_token import Key
 from tests.support.clock import FakeClock
+from tests.support.rows import each_row
 from tests.support.token_keys import EC_KEY, ED_KEY, RSA_KEY
 
 Jwk = dict[str, object]
@@ -75,7 +76,7 @@ class TestReadKeySet:
 
         assert key.kid is None
 
-    @pytest.mark.parametrize(
+    @each_row(
         "bad",
         [
             SECRET_JWK,
@@ -123,7 +124,7 @@ class TestReadKeySet:
         with capture_logs(), pytest.raises(ValueError, match="must have a key that can be used"):
             read_key_set(key_set({"kty": "oct", "k": "c2hvcnQ"}), secrets=True)
 
-    @pytest.mark.parametrize(
+    @each_row(
         "raw",
         [
             b"",
@@ -267,7 +268,7 @@ async def unavailable(awaitable: Awaitable[object]) -> None:
 
 
 class TestJwksUrl:
-    @pytest.mark.parametrize(
+    @each_row(
         "url",
         [
             "http://issuer.example/jwks.json",
@@ -289,7 +290,7 @@ class TestJwksUrl:
             JwksUrl(url)
         assert "password@" not in str(caught.value)
 
-    @pytest.mark.parametrize(
+    @each_row(
         "url",
         [
             "https://issuer.example/.well-known/jwks.json?x=1",

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ime_live.contracts import Contract
 from ime_live.gateway.auth.patterns import Patterns
+from tests.support.rows import each_row
 
 CONTRACT = Contract(contract_id="5123", contract_name="KASHF05", aliases=("سکه0312پ01", "KashOld"))
 
 
-@pytest.mark.parametrize(
+@each_row(
     "pattern",
     [
         "KASHF05",
@@ -35,7 +35,7 @@ def test_pattern_matches_name_alias_and_id(pattern: str) -> None:
     assert Patterns([pattern]).match(CONTRACT)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "pattern",
     [
         "KASH",
@@ -61,7 +61,7 @@ def test_pattern_matches_no_other_contract(pattern: str) -> None:
 SPACED = Contract(contract_id="7", contract_name="نیم سکه0312پ01")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "pattern",
     ["نیم سکه*", "نیم‌سکه*", "نیمسکه0312پ01", "نِیـم سكه۰۳۱۲پ٠١", "نیم *", "*سکه*", "نیم?سکه*"],
 )
@@ -69,7 +69,7 @@ def test_pattern_matches_other_spellings_of_a_blank(pattern: str) -> None:
     assert Patterns([pattern]).match(SPACED)
 
 
-@pytest.mark.parametrize("pattern", ["نیم * *", "نی *", "سکه*", "نیم سکه"])
+@each_row("pattern", ["نیم * *", "نی *", "سکه*", "نیم سکه"])
 def test_pattern_does_not_match_beyond_its_blanks(pattern: str) -> None:
     assert not Patterns([pattern]).match(SPACED)
     assert not Patterns([pattern]).match(Contract(contract_id="8", contract_name="نیمروز"))

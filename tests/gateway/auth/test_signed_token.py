@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ime_live.errors import AuthenticationError
 from ime_live.gateway.auth.signed_token import Key, SignedToken
+from tests.support.rows import each_row
 from tests.support.token_keys import EC_KEY, ED_KEY, KEYS, RSA_KEY, SECRET, TOKEN
 
 
@@ -22,7 +23,7 @@ class TestKey:
     def test_key_fixes_the_algorithm(self) -> None:
         assert {name: key.algorithm for name, key in KEYS.items()} == {k: k for k in KEYS}
 
-    @pytest.mark.parametrize(
+    @each_row(
         "material",
         [
             b"31 bytes are not enough for it.",

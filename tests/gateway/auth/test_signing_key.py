@@ -8,9 +8,10 @@ import pytest
 
 from ime_live.errors import SettingsError
 from ime_live.gateway.auth.signing_key import read_private_key
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "error"),
     [
         ("no key", "expected a private key in PEM form, got something else"),

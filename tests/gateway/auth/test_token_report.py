@@ -20,6 +20,7 @@ from ime_live.gateway.auth.signed_token import Key
 from ime_live.gateway.auth.token_report import Signature, TokenReport, inspect_token
 from ime_live.gateway.auth.tokens import create_token
 from tests.support.clock import FakeClock
+from tests.support.rows import each_row
 from tests.support.token_keys import SECRET
 
 NOW = 1_780_000_000.5
@@ -80,7 +81,7 @@ class TestInspectToken:
         assert report.signature is Signature.BAD
         assert remark in report.remarks
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("seconds", "text"),
         [
             (1, "1 second"),
@@ -109,7 +110,7 @@ class TestInspectToken:
         assert report.expires == "never"
         assert report.remarks == ("never expires", "shows every contract")
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("claims", "remark"),
         [
             ({"aud": "x"}, "a gateway refuses it: wrong audience"),
@@ -131,9 +132,7 @@ class TestInspectToken:
             claim = next(name for name in ("contracts", "nbf", "iss", "aud") if name in claims)
             assert report.remarks[-1].startswith(f"{claim} ")
 
-    @pytest.mark.parametrize(
-        ("exp", "text"), [("soon", "not a date"), (None, "not a date"), (1e30, "not a date")]
-    )
+    @each_row(("exp", "text"), [("soon", "not a date"), (None, "not a date"), (1e30, "not a date")])
     def test_report_of_an_exp_that_is_not_a_date(self, exp: object, text: str) -> None:
         assert inspect_token(jwt.encode({"exp": exp}, SECRET), [KEY], now=NOW).expires == text
 
@@ -142,7 +141,7 @@ class TestInspectToken:
 
         assert inspect_token(token, [KEY], leeway=10, now=NOW).accepted is True
 
-    @pytest.mark.parametrize("token", ["", "x", "a.b.c", "x" * 20_000])
+    @each_row("token", ["", "x", "a.b.c", "x" * 20_000])
     def test_malformed_token_is_refused(self, token: str) -> None:
         with pytest.raises(AuthenticationError):
             inspect_token(token, [KEY], now=NOW)
@@ -185,7 +184,7 @@ def test_expiry_beyond_all_numbers_is_reported_as_none(expires: int) -> None:
     assert "exp is not a number of seconds" in report.remarks
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("token", "detail"),
     [
         ("abc", "a token must have three parts separated by dots, .*, got 1"),

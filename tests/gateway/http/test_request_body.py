@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
-
 from ime_live.gateway.http.request_reader import RequestReader
 from tests.gateway.http.test_request_reader import LIMIT, status_of
 from tests.support.received import CHUNKED, HOST, get, post, requests_in
+from tests.support.rows import each_row
 
 
 class TestBody:
-    @pytest.mark.parametrize(
+    @each_row(
         "data",
         [
             post("Content-Length: 0"),
@@ -30,7 +29,7 @@ class TestBody:
         heads, status = requests_in([data + get(HOST, target="/next")])
         assert ([head.path for head in heads], status) == (["/", "/next"], 0)
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("lines", "status"),
         [
             (["Content-Length: "], 400),
@@ -66,7 +65,7 @@ class TestBody:
     def test_chunks_in_http_10_are_400(self) -> None:
         assert status_of(post(CHUNKED, body=b"0\r\n\r\n", version="1.0")) == 400
 
-    @pytest.mark.parametrize(
+    @each_row(
         "body",
         [
             b"\r\n", b"x\r\n", b"-1\r\n", b"0x1\r\n", b" 1\r\n", b"1_0\r\n", b"1\n", b"1\rx\r\n",
@@ -91,7 +90,7 @@ class TestBody:
         assert status_of(post(CHUNKED, body=b"0\r\n" + b"X: y\r\n" * LIMIT)) == 413
         assert status_of(post(CHUNKED, body=b"1;" + b"x" * LIMIT)) == 413
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("lines", "version", "waits"),
         [
             (["Expect: 100-continue", "Content-Length: 1"], "1.1", True),

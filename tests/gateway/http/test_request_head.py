@@ -7,6 +7,7 @@ import pytest
 from ime_live.gateway.http.request_head import MAX_FIELDS, RequestHead
 from tests.gateway.http.test_request_reader import LIMIT, status_of
 from tests.support.received import HOST, get, requests_in
+from tests.support.rows import each_row
 
 
 def one(data: bytes) -> RequestHead:
@@ -31,7 +32,7 @@ class TestHead:
         assert head.items(b"accept") == ["a", "b", "c"]
         assert list(head.fields) == [b"host", b"accept", b"other"]
 
-    @pytest.mark.parametrize("name", ["Authorization", "Origin", "Last-Event-ID"])
+    @each_row("name", ["Authorization", "Origin", "Last-Event-ID"])
     def test_repeated_single_fields_count_once(self, name: str) -> None:
         head = one(get(HOST, f"{name}: a", f"{name.lower()}: b"))
         assert head.field(name.lower().encode()) == "a"
@@ -47,7 +48,7 @@ class TestHead:
         head = one(b"GET " + target + b" HTTP/1.1\r\nHost: t\r\n\r\n")
         assert (head.path, head.query) == ("/%D8%B3", "%DA%A9")
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("target", "path", "query", "host"),
         [
             ("http://example.org/a?b", "/a", "b", b"example.org"),
@@ -64,9 +65,7 @@ class TestHead:
         head = one(get(HOST, target=target))
         assert (head.path, head.query, head.fields[b"host"]) == (path, query, host)
 
-    @pytest.mark.parametrize(
-        "target", ["x", "*", "t:80", "?a", "http:///a", "http://u@h/", "ftp://t/"]
-    )
+    @each_row("target", ["x", "*", "t:80", "?a", "http:///a", "http://u@h/", "ftp://t/"])
     def test_malformed_target_is_400(self, target: str) -> None:
         assert status_of(get(HOST, target=target)) == 400
 
@@ -75,7 +74,7 @@ class TestHead:
         assert (head.method, head.path) == ("OPTIONS", "*")
         assert status_of(b"CONNECT t:80 HTTP/1.1\r\nHost: t\r\n\r\n") == 400
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("line", "status"),
         [
             ("GET / HTTP/1.0", 200),
@@ -103,7 +102,7 @@ class TestHead:
     def test_malformed_request_line_is_400(self, line: str, status: int) -> None:
         assert status_of(f"{line}\r\nHost: t\r\n\r\n".encode("latin-1")) == status
 
-    @pytest.mark.parametrize(
+    @each_row(
         "line",
         [
             "no colon", ": no name", "Name : x", " Name: x", "Na me: x", "Na\xefme: x", "(x): x",
@@ -114,7 +113,7 @@ class TestHead:
         assert status_of(get(HOST, line)) == 400
         assert status_of(get(line, HOST)) == 400
 
-    @pytest.mark.parametrize("line", ["X: \xe9\xff", "X:\t", "X: a:b", "!#$%&'*+-.^_`|~9: x"])
+    @each_row("line", ["X: \xe9\xff", "X:\t", "X: a:b", "!#$%&'*+-.^_`|~9: x"])
     def test_odd_field_is_read(self, line: str) -> None:
         assert status_of(get(HOST, line)) == 200
 
@@ -129,7 +128,7 @@ class TestHead:
         for start in (b"\n", b"\r\r\n", b"\r\n "):
             assert status_of(start + get(HOST)) == 400
 
-    @pytest.mark.parametrize("pieces", [1, 7, LIMIT])
+    @each_row("pieces", [1, 7, LIMIT])
     def test_empty_lines_without_end_are_400(self, pieces: int) -> None:
         lines = b"\r\n" * (LIMIT // 2)
         size = -(-len(lines) // pieces)
@@ -141,7 +140,7 @@ class TestHead:
         heads, status = requests_in([some + get(HOST)] * 3)
         assert (len(heads), status) == (3, 0)
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("lines", "status"),
         [
             ([], 400),
@@ -170,7 +169,7 @@ class TestHead:
         assert status_of(b"GET\r\n") == 400
         assert status_of(b"GE") == 0
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("version", "connection", "kept"),
         [
             ("1.1", None, True),
@@ -187,7 +186,7 @@ class TestHead:
         lines = [] if connection is None else [f"Connection: {connection}"]
         assert one(get(HOST, *lines, version=version)).keep_alive is kept
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("version", "lines", "offered"),
         [
             ("1.1", ["Connection: Upgrade", "Upgrade: websocket"], True),

@@ -6,12 +6,12 @@ import math
 from datetime import UTC
 
 import msgspec
-import pytest
 
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.channel import Channel, OldestMissed, State
 from tests.support.frames import Reader
 from tests.support.payloads import payload
+from tests.support.rows import each_row
 
 VERSION = 1_780_000_000_000_000
 BY_ID, BY_NAME = wire.envelope_by_id("1"), wire.envelope_by_name("A")
@@ -21,7 +21,7 @@ def state(number: int = 1) -> State:
     return State(VERSION + number, payload(number), number, UTC)
 
 
-@pytest.mark.parametrize("format_", wire.Format)
+@each_row("format_", wire.Format)
 def test_frame_of_a_state_is_made_once_per_envelope_and_skipped_number(
     format_: wire.Format,
 ) -> None:

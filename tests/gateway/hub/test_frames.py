@@ -9,7 +9,6 @@ import json
 import random
 import zlib
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
@@ -18,6 +17,7 @@ from ime_live.gateway.hub import frames as wire
 from ime_live.market_json import read_payload
 from tests.support.frames import Reader
 from tests.support.payloads import payload
+from tests.support.rows import each_row
 
 TIMESTAMP = b"2026-05-23T15:10:00.000000"
 
@@ -27,7 +27,7 @@ def inflate(frame: bytes, header: int) -> bytes:
     return zlib.decompressobj(-wire.WINDOW_BITS).decompress(frame[header:] + b"\x00\x00\xff\xff")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("length", "header"),
     [
         (0, b"\x81\x00"),
@@ -129,7 +129,7 @@ def test_payload_has_documented_keys_in_order_without_spaces() -> None:
     assert list(sections["ContractInfo"]) == ["open_interest", "open_interest_changes"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "number",
     ["0", "-4", "80978.9", "1.0", "-0.0", "1e22", "9999999999", "18446744073709551616", "9" * 30],
 )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ime_live.gateway.limits.client_address import ClientAddresses, group_of
 from ime_live.settings import LimitSettings
+from tests.support.rows import each_row
 
 PROXY = ("10.0.0.1", 5000)
 BEHIND = ClientAddresses.from_settings(LimitSettings(trusted_proxies="10.0.0.0/8, fd00::/8, unix"))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("peer", "forwarded", "found"),
     [
         (PROXY, b"203.0.113.7", "203.0.113.7"),
@@ -75,7 +75,7 @@ def test_find_never_raises(header: bytes) -> None:
     assert group_of(found)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("address", "group"),
     [
         ("203.0.113.7", "203.0.113.7"),

@@ -20,6 +20,7 @@ from ime_live.gateway.query.contract_filter import (
 )
 from ime_live.messages import ContractFilter
 from ime_live.registry import Registry
+from tests.support.rows import each_row
 
 CONTRACT = Contract(
     contract_id="11",
@@ -31,7 +32,7 @@ CONTRACT = Contract(
 )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("parts", "by", "matches"),
     [
         ({"markets": ["IMEOption"]}, "name", True),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-
 from ime_live.errors import AuthenticationError, CloseCode, LimitError, RefusedError
 from ime_live.gateway.auth.cors import FOREIGN_ORIGIN
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.http_errors import headers_of, status_of
 from ime_live.gateway.query.stream_query import NOT_COVERED, ContractNotFoundError
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("refusal", "status"),
     [
         (AuthenticationError("token expired"), 401),
@@ -24,7 +23,6 @@ from ime_live.gateway.query.stream_query import NOT_COVERED, ContractNotFoundErr
         (RefusedError("no contracts yet", code=CloseCode.TRY_AGAIN_LATER), 503),
         (RefusedError("internal error", code=CloseCode.INTERNAL_ERROR), 500),
     ],
-    ids=lambda value: value.reason if isinstance(value, RefusedError) else None,
 )
 def test_refusal_has_its_http_status(refusal: RefusedError, status: int) -> None:
     assert status_of(refusal) == status
@@ -35,7 +33,7 @@ def test_code_to_try_again_later_precedes_the_kind_of_refusal() -> None:
     assert status_of(refusal) == 503
 
 
-@pytest.mark.parametrize(("seconds", "header"), [(0.2, "1"), (1, "1"), (1.01, "2"), (60, "60")])
+@each_row(("seconds", "header"), [(0.2, "1"), (1, "1"), (1.01, "2"), (60, "60")])
 def test_retry_after_is_rounded_up_to_whole_seconds(seconds: float, header: str) -> None:
     assert headers_of(LimitError(retry_after=seconds)) == {"Retry-After": header}
 

@@ -15,6 +15,7 @@ from ime_live.gateway.query import query_string
 from ime_live.gateway.query.parameters import PARAMETERS, Endpoint, Parameter, parameters_of
 from ime_live.gateway.query.query_string import Query
 from ime_live.gateway.query.value_types import Number
+from tests.support.rows import each_row
 
 # The paths of each endpoint in /openapi.json, and the channels in /asyncapi.json.
 PATHS = {
@@ -60,7 +61,7 @@ def spellings(endpoint: Endpoint) -> set[str]:
     return names - set(query.unknown)
 
 
-@pytest.mark.parametrize("endpoint", Endpoint)
+@each_row("endpoint", Endpoint)
 def test_every_accepted_parameter_is_described_and_every_described_one_is_accepted(
     endpoint: Endpoint,
 ) -> None:
@@ -78,7 +79,7 @@ def test_every_accepted_parameter_is_described_and_every_described_one_is_accept
     assert "page" not in accepted
 
 
-@pytest.mark.parametrize("endpoint", Endpoint)
+@each_row("endpoint", Endpoint)
 def test_default_and_limits_in_documents_are_those_of_the_table(endpoint: Endpoint) -> None:
     for found in described(endpoint):
         for name in found.keys() & parameters_of(endpoint).keys():
@@ -123,7 +124,7 @@ def test_entries_of_an_endpoint_have_different_names() -> None:
         assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("by", By)
+@each_row("by", By)
 def test_optional_parameters_that_are_not_given_have_their_defaults(by: By) -> None:
     endpoint = {By.NAME: Endpoint.STREAM_BY_NAME, By.ID: Endpoint.STREAM_BY_ID}[by]
     query = Query(endpoint, "")

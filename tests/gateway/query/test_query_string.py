@@ -17,6 +17,7 @@ from ime_live.gateway.query import query_string
 from ime_live.gateway.query.parameters import Endpoint
 from ime_live.gateway.query.query_string import Query
 from ime_live.gateway.query.stream_query import parse_query, read_request
+from tests.support.rows import each_row
 
 TEHRAN = ZoneInfo("Asia/Tehran")
 NAMES = Endpoint.STREAM_BY_NAME
@@ -36,7 +37,7 @@ def test_request_is_read_once_per_zone() -> None:
     assert read_request(By.NAME, query, UTC).newer_than != request.newer_than
 
 
-@pytest.mark.parametrize(
+@each_row(
     "query",
     [
         "contract_names=A&token=secret",

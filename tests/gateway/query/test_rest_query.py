@@ -11,9 +11,10 @@ from ime_live.gateway.query.http_errors import status_of
 from ime_live.gateway.query.parameters import Endpoint
 from ime_live.gateway.query.query_string import Query
 from ime_live.gateway.query.rest_query import DATA_ENDPOINTS, read_contracts
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("by", "query", "contracts"),
     [
         (By.NAME, "contract_names=A&contract_names=B", ["A", "B"]),
@@ -29,7 +30,7 @@ def test_rest_query_has_contracts_by_name_or_id(by: By, query: str, contracts: l
     assert read_contracts(by, Query(DATA_ENDPOINTS[by], query), 5) == tuple(contracts)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("by", "query", "said"),
     [
         (By.NAME, "", "no contract: name at least one with contract_names="),

@@ -28,6 +28,7 @@ from ime_live.gateway.query.stream_query import (
 )
 from ime_live.market import version_of
 from ime_live.registry import Registry
+from tests.support.rows import each_row
 
 TEHRAN = ZoneInfo("Asia/Tehran")
 MOMENT = version_of("2026-05-23T15:10:00", TEHRAN)
@@ -72,7 +73,7 @@ class TestPaths:
         assert endpoint_of("/live/data/websocket/contract/%6eame") is By.NAME
         assert endpoint_of("/%D8%B3/live/data/websocket/contract/id", "/س") is By.ID
 
-    @pytest.mark.parametrize(
+    @each_row(
         "path",
         [
             "",
@@ -100,7 +101,7 @@ class TestDeliveryParameters:
     def test_delivery_options_have_documented_defaults(self) -> None:
         assert options("") == DeliveryOptions()
 
-    @pytest.mark.parametrize(
+    @each_row(
         "query",
         [
             "sections=Aggregate,BestLimit",
@@ -115,18 +116,18 @@ class TestDeliveryParameters:
         query = "sections=ContractInfo,AllowedPriceRange,BestLimit,Aggregate"
         assert options(query) == DeliveryOptions()
 
-    @pytest.mark.parametrize("section", ["bestlimit", "best-limit", "BestLimit,", ""])
+    @each_row("section", ["bestlimit", "best-limit", "BestLimit,", ""])
     def test_unknown_section_is_refused(self, section: str) -> None:
         error = refusal(By.NAME, f"contract_names=A&sections={section}")
         assert error.reason.startswith("no such section: ")
         assert "there are BestLimit, Aggregate, AllowedPriceRange, ContractInfo" in error.reason
         assert error.kind == "bad sections"
 
-    @pytest.mark.parametrize(("rate", "interval"), [("2", 0.5), ("0.1", 10), ("1e1", 0.1)])
+    @each_row(("rate", "interval"), [("2", 0.5), ("0.1", 10), ("1e1", 0.1)])
     def test_max_rate_becomes_an_interval(self, rate: str, interval: float) -> None:
         assert options(f"max_rate={rate}") == DeliveryOptions(interval=interval)
 
-    @pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "fast", "", "0.001", "1e9"])
+    @each_row("rate", ["0", "-1", "nan", "inf", "fast", "", "0.001", "1e9"])
     def test_malformed_max_rate_is_refused(self, rate: str) -> None:
         error = refusal(By.NAME, f"contract_names=A&max_rate={rate}")
         assert error.reason == f"max_rate is not a number from 0.01 to 1000: {rate}"
@@ -140,7 +141,7 @@ class TestDeliveryParameters:
 
 
 class TestContracts:
-    @pytest.mark.parametrize(
+    @each_row(
         ("by", "parameter"),
         [
             (By.NAME, "contract_names"),
@@ -168,7 +169,7 @@ class TestContracts:
         query = "contract_names=A&contract_names=&contract_names=%20A%20&contract_names=%20"
         assert named(query) == ("A",)
 
-    @pytest.mark.parametrize(
+    @each_row(
         "query",
         ["", "contract_names=", "contract_names", "contract_names=%20", "contract_id=1", "&&", "="],
     )
@@ -183,12 +184,12 @@ class TestContracts:
 
 
 class TestSnapshotParameters:
-    @pytest.mark.parametrize("text", ["true", "True", "TRUE", "1", "yes", "on"])
+    @each_row("text", ["true", "True", "TRUE", "1", "yes", "on"])
     def test_snapshot_true_asks_for_states(self, text: str) -> None:
         request = read_request(By.ID, parse_query(By.ID, f"contract_id=1&snapshot={text}"), TEHRAN)
         assert request == StreamRequest(By.ID, ("1",), newer_than=0)
 
-    @pytest.mark.parametrize("text", ["false", "False", "0", "no", "off"])
+    @each_row("text", ["false", "False", "0", "no", "off"])
     def test_snapshot_false_asks_for_no_states(self, text: str) -> None:
         request = read_request(By.ID, parse_query(By.ID, f"contract_id=1&snapshot={text}"), TEHRAN)
         assert request.newer_than is None
@@ -196,13 +197,13 @@ class TestSnapshotParameters:
     def test_snapshot_and_since_are_off_by_default(self) -> None:
         assert read_request(By.ID, parse_query(By.ID, "contract_id=1"), TEHRAN).newer_than is None
 
-    @pytest.mark.parametrize("text", ["maybe", "2", "truee", "", "%20"])
+    @each_row("text", ["maybe", "2", "truee", "", "%20"])
     def test_malformed_snapshot_is_refused(self, text: str) -> None:
         error = refusal(By.ID, f"contract_id=1&snapshot={text}")
         assert error.reason.startswith("snapshot is neither true nor false: ")
         assert error.kind == "bad snapshot"
 
-    @pytest.mark.parametrize(
+    @each_row(
         "text",
         [
             "2026-05-23T15:10:00.000000",
@@ -236,7 +237,7 @@ class TestSnapshotParameters:
         query = "contract_id=1&since=2026-05-23T15:10:00&snapshot=true"
         assert read_request(By.ID, parse_query(By.ID, query), TEHRAN).newer_than == MOMENT
 
-    @pytest.mark.parametrize(
+    @each_row(
         "text",
         [
             "",
@@ -268,18 +269,18 @@ class TestSnapshotParameters:
 
 
 class TestStatusParameter:
-    @pytest.mark.parametrize("text", ["true", "1", "YES", "on"])
+    @each_row("text", ["true", "1", "YES", "on"])
     def test_status_true_asks_for_status_messages(self, text: str) -> None:
         request = read_request(By.ID, parse_query(By.ID, f"contract_id=1&status={text}"), TEHRAN)
         assert request == StreamRequest(By.ID, ("1",), status=True)
 
-    @pytest.mark.parametrize("query", ["", "&status=false", "&status=true&status=0"])
+    @each_row("query", ["", "&status=false", "&status=true&status=0"])
     def test_status_is_off_by_default(self, query: str) -> None:
         assert (
             read_request(By.ID, parse_query(By.ID, "contract_id=1" + query), TEHRAN).status is False
         )
 
-    @pytest.mark.parametrize("text", ["maybe", "", "2"])
+    @each_row("text", ["maybe", "", "2"])
     def test_malformed_status_is_refused(self, text: str) -> None:
         error = refusal(By.ID, f"contract_id=1&status={text}")
         assert error.reason == f"status is neither true nor false: {text}"
@@ -296,7 +297,7 @@ class TestStatusParameter:
         assert read_status_request("contract_names=&contract_id=") == StatusRequest()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("query", "unknown"),
     [
         ("", ()),
@@ -313,9 +314,7 @@ def test_unknown_parameters_are_collected(query: str, unknown: tuple[str, ...]) 
     assert parse_query(By.ID, "contract_id=1" + query).unknown == unknown
 
 
-@pytest.mark.parametrize(
-    ("query", "token"), [("", None), ("&token=", None), ("&token=a.b-c_d", "a.b-c_d")]
-)
+@each_row(("query", "token"), [("", None), ("&token=", None), ("&token=a.b-c_d", "a.b-c_d")])
 def test_token_parameter_is_read(query: str, token: str | None) -> None:
     assert read_request(By.ID, parse_query(By.ID, "contract_id=1" + query), TEHRAN).token == token
 

@@ -12,6 +12,7 @@ from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.suggestions import Suggestion, Suggestions, distance
 from ime_live.registry import Registry
+from tests.support.rows import each_row
 
 CONTRACTS = [
     Contract(contract_id="12345", contract_name="ContractA", aliases=("OldNameOfA",)),
@@ -36,7 +37,7 @@ def suggest(name: str, *patterns: str, by: By = By.NAME, registry: Registry = RE
     return "" if found is None else found.en
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "said"),
     [
         ("contracta", "did you mean ContractA? upper and lower case differ"),
@@ -62,14 +63,12 @@ def test_similar_name_is_suggested(name: str, said: str) -> None:
     assert suggest(name).startswith(said)
 
 
-@pytest.mark.parametrize(
-    "name", ["XYZ", "A", "99", "", "SAF", "Con,", "x" * 65, "ContractA" * 100, "\ud800"]
-)
+@each_row("name", ["XYZ", "A", "99", "", "SAF", "Con,", "x" * 65, "ContractA" * 100, "\ud800"])
 def test_unknown_name_without_a_similar_one_has_no_suggestion(name: str) -> None:
     assert suggest(name) == ""
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "said"),
     [
         ("ContractA", "it is a name, of contract 12345: ask for the id, or by name"),
@@ -177,7 +176,7 @@ def test_suggestion_exists_or_not_for_any_text(name: str, by: By) -> None:
     assert found is None or (found.en and found.fa)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("one", "other", "apart"),
     [("", "", 0), ("a", "", 1), ("", "ab", 2), ("ab", "ba", 1), ("kitten", "sitting", 3)],
 )

@@ -23,6 +23,7 @@ from ime_live.gateway.query.value_types import (
     ValueType,
     Words,
 )
+from tests.support.rows import each_row
 
 RATE = Number(minimum=0.1, maximum=10, example=1)
 DAY = Day("2026-11-28")
@@ -40,7 +41,7 @@ def shown(value: object) -> str:
     return name if type(value).__module__ == Number.__module__ else str(value)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("kind", "texts", "value"),
     [
         (Switch(), ["true"], True),
@@ -63,7 +64,6 @@ def shown(value: object) -> str:
         (AS_SENT, ["A", " B", "", "A"], ("A", " B", "A")),
         (NAMES, ["", " "], None),
     ],
-    ids=shown,
 )
 def test_value_is_read(kind: ValueType, texts: list[str], value: Any) -> None:  # noqa: ANN401
     assert kind.read([("x", text) for text in texts]) == value
@@ -74,7 +74,7 @@ def test_switch_with_two_spellings_is_on_if_one_of_them_is() -> None:
     assert not Switch().read([("skipped", "false"), ("meta", "1"), ("meta", "no")])
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("kind", "text", "reason"),
     [
         (Switch(), "perhaps", "x is neither true nor false: perhaps"),
@@ -92,7 +92,6 @@ def test_switch_with_two_spellings_is_on_if_one_of_them_is() -> None:
         (SECTIONS, "", "no such section: none is named; there are BestLimit, Aggregate"),
         (Choice(Market), "imeoption", "x must be one of IMEFutures, IMEOption, IMEDeposit"),
     ],
-    ids=shown,
 )
 def test_value_of_no_such_type_is_refused(kind: ValueType, text: str, reason: str) -> None:
     with pytest.raises(RefusedError) as refused:
@@ -103,10 +102,9 @@ def test_value_of_no_such_type_is_refused(kind: ValueType, text: str, reason: st
     assert text not in refused.value.kind or not text.strip()
 
 
-@pytest.mark.parametrize(
+@each_row(
     "kind",
     [Switch(), RATE, Text("KASH"), DAY, UNDERLYINGS, Secret(), Choice(Market), MOMENT, SECTIONS],
-    ids=shown,
 )
 def test_schema_of_a_type_is_valid_with_its_examples(kind: ValueType) -> None:
     validator = Draft7Validator(kind.schema())

@@ -28,6 +28,7 @@ from ime_live.gateway.rest.static_data import TYPES, static_json
 from ime_live.gateway.upstream.sections import Sections, read_sections
 from ime_live.market import SECTIONS, Payload
 from ime_live.market_json import read_payload
+from tests.support.rows import each_row
 
 TODAY = date(2026, 11, 25)
 MakePayload = Callable[..., dict[str, Any]]
@@ -65,7 +66,7 @@ def test_overview_equals_the_payload_of_the_stream(given: Any, indent: int, more
     assert {key: overview[key] for key in SECTIONS} == streamed
 
 
-@pytest.mark.parametrize("section", Section)
+@each_row("section", Section)
 def test_live_data_has_the_section_of_each_contract_or_null(
     payload: MakePayload, section: Section
 ) -> None:
@@ -149,7 +150,7 @@ def test_whole_response_body_to_the_letter(is_complete: bool) -> None:
     assert ("null" in status.description.fa) is not is_complete
 
 
-@pytest.mark.parametrize("name", ["XYZ", "100 % 0.125", '"%s"', "سکه"])
+@each_row("name", ["XYZ", "100 % 0.125", '"%s"', "سکه"])
 def test_remark_is_part_of_the_description(name: str) -> None:
     data = Data(
         b'{"A":null}', is_complete=False, remark=Description(f"؟ {name}", f"unknown: {name}")

@@ -13,6 +13,7 @@ from ime_live.gateway.query.query_string import Query
 from ime_live.gateway.rest.candles import Span, candles_of, check_amount, read_span
 from ime_live.store.bar import Bar
 from ime_live.timezones import TEHRAN, zone_of
+from tests.support.rows import each_row
 
 DAY = date(2026, 11, 28)
 ZONE = zone_of(TEHRAN)
@@ -36,7 +37,7 @@ def test_candle_of_minutes_has_their_prices_and_differences_of_totals() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("interval", "times"),
     [
         ("1m", ["11:45:00", "11:49:00", "11:50:00"]),
@@ -62,7 +63,7 @@ def test_candles_of_a_span_begin_in_it() -> None:
     assert candles_of(BARS, DAY, Interval.MINUTE, span)[0].volume == 4
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("query", "days"),
     [
         ("", [DAY]),
@@ -78,7 +79,7 @@ def test_span_has_the_days_between_its_ends(query: str, days: list[date]) -> Non
     assert list(spanned(query).days) == days
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("query", "said"),
     [
         ("from=2026-11-30", "from must not be after to"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 
 import msgspec
-import pytest
 
 from ime_live.errors import AuthenticationError, CloseCode, LimitError, RefusedError
 from ime_live.gateway.query.stream_query import NOT_COVERED
@@ -20,6 +19,7 @@ from ime_live.gateway.rest.responses import (
     response_of,
     takes_gzip,
 )
+from tests.support.rows import each_row
 
 SMALL, LARGE = Data(b'{"A":1}'), Data(b'{"A":"%b"}' % (b"x" * GZIP_ABOVE))
 
@@ -63,7 +63,7 @@ def test_etag_depends_on_the_data_and_not_on_the_time() -> None:
     assert response_of(SMALL, RestRequest(if_none_match=entity_tag(LARGE)), 6.0).status == 200
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("if_none_match", "matched"),
     [
         ('W/"abc"', True),
@@ -80,7 +80,7 @@ def test_if_none_match_is_compared_with_the_etag(if_none_match: str, matched: bo
     assert matches(if_none_match, 'W/"abc"') is matched
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("accept_encoding", "taken"),
     [
         (None, False),
@@ -103,7 +103,7 @@ def test_accept_encoding_chooses_gzip(accept_encoding: str | None, taken: bool) 
     assert takes_gzip(accept_encoding) is taken
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("error", "status", "more"),
     [
         (AuthenticationError("token expired"), 401, {"www-authenticate": "Bearer"}),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from ime_live.contracts import Contract, Market
 from ime_live.gateway.rest.search import Search
 from ime_live.registry import Registry
+from tests.support.rows import each_row
 
 REGISTRY = Registry(
     [
@@ -25,7 +24,7 @@ REGISTRY = Registry(
 )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("market", "text", "ids"),
     [
         (Market.OPTION, "KASH05C", "1"),

@@ -10,6 +10,7 @@ import pytest
 
 from ime_live.contracts import Contract, Market, days_left
 from ime_live.gateway.rest.static_data import static_json
+from tests.support.rows import each_row
 
 TODAY = date(2026, 11, 25)
 
@@ -92,7 +93,7 @@ def _kind(annotation: object) -> str | None:
     return "string" if "str" in text else "bool" if "bool" in text else "number"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("expires", "days"),
     [
         ("2026-11-25", 0),

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.stream.heartbeat import Heartbeat
 from ime_live.log_limiter import LogLimiter
+from tests.support.rows import each_row
 
 INTERVAL, TIMEOUT, UNWRITABLE = 20.0, 20.0, 60.0
 
@@ -239,7 +240,7 @@ def test_client_that_raises_does_not_affect_others(heartbeat: Heartbeat) -> None
     assert [line["event"] for line in logs] == ["ping failed", "stream cannot be closed"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("interval", "timeout", "unwritable", "resolution"),
     [(20, 20, 60, 1.0), (0.4, 20, 60, 0.1), (20, 0.2, 60, 0.05), (20, 20, 0.8, 0.2)],
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import pytest
 
 from ime_live.contracts import Contract
 from ime_live.gateway.hub.contract_ref import By, ContractRef
@@ -13,6 +12,7 @@ from ime_live.gateway.query.stream_query import StreamSelection
 from ime_live.gateway.stream.selection import SelectionChange, answer, change_selection
 from ime_live.messages import Action, ContractFilter, ControlData, ControlFault, ControlRequest
 from ime_live.registry import Registry
+from tests.support.rows import each_row
 
 REGISTRY = Registry(
     [
@@ -51,7 +51,7 @@ def test_subscribe_adds_by_name_and_by_id() -> None:
     assert BEFORE == {"1": BY_NAME}
 
 
-@pytest.mark.parametrize("contract_id", [2, "2", " 2 "])
+@each_row("contract_id", [2, "2", " 2 "])
 def test_subscribe_takes_ids_as_texts_or_numbers(contract_id: str | int) -> None:
     change = ask("subscribe", contract_ids=(contract_id,))
     assert change.selection["2"] == ContractRef.of(By.ID, "2")
@@ -74,7 +74,7 @@ def test_subscribe_beyond_the_limit_adds_nothing() -> None:
     assert change.faults[-1] == ControlFault(None, "too many contracts: 2, at most 1")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "fields",
     [
         {"contract_names": ("KASH01",)},

@@ -21,6 +21,7 @@ from ime_live.gateway.stream.connection import Connection
 from ime_live.gateway.stream.websocket import WebSocketCodec
 from tests.support.gateway_connections import Process, Transport
 from tests.support.received import split
+from tests.support.rows import each_row
 
 PATH = "/live/data/websocket/contract/name"
 EVENTS = "/live/data/sse/contract/name"
@@ -131,7 +132,7 @@ async def test_handshake_on_a_path_without_a_websocket_is_rejected(
     assert not process.connections
 
 
-@pytest.mark.parametrize("version", ["8", "13, 13", "8, 13", "", "013"])
+@each_row("version", ["8", "13, 13", "8, 13", "", "013"])
 def test_handshake_of_a_wrong_version_is_answered_with_13(version: str) -> None:
     request = read_head(
         b"GET "

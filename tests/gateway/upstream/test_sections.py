@@ -11,6 +11,7 @@ import pytest
 from ime_live.errors import PayloadError
 from ime_live.gateway.upstream.sections import read_sections
 from ime_live.market_json import MAX_STATE_BYTES
+from tests.support.rows import each_row
 
 MakePayload = Callable[..., dict[str, Any]]
 
@@ -19,7 +20,7 @@ def stored(payload: Any, **options: Any) -> bytes:  # noqa: ANN401 - any JSON
     return msgspec.json.format(msgspec.json.encode(payload), **options)
 
 
-@pytest.mark.parametrize("indent", [-1, 0, 2])
+@each_row("indent", [-1, 0, 2])
 def test_section_is_copied_as_it_is_stored(payload: MakePayload, indent: int) -> None:
     data = stored(payload(Aggregate={"last_price": 1163500.0, "time": "س"}), indent=indent)
     sections = read_sections(data)
@@ -36,7 +37,7 @@ def test_unknown_keys_are_left_out(payload: MakePayload) -> None:
     assert {k: msgspec.json.decode(v) for k, v in read_sections(data).items()} == payload()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "said"),
     [
         (b"", "truncated"),
@@ -51,7 +52,7 @@ def test_malformed_payload_is_refused(data: bytes, said: str) -> None:
         read_sections(data)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "wrong",
     [
         {"Aggregate": {"last_price": "5"}},

@@ -16,6 +16,7 @@ from ime_live.settings import StoreSettings
 from ime_live.store.network.connections import Connections
 from ime_live.store.pubsub import PubSub
 from ime_live.store.store import Store
+from tests.support.rows import each_row
 from tests.support.servers import MASTER, SLOTS, Server, free_port, is_ok, until
 from tests.support.serving import serving
 from tests.support.tls import TlsProxy
@@ -65,7 +66,7 @@ async def test_connection_uses_passwords(own_valkey: EmbeddedValkey) -> None:
             assert "wrong-secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "url",
     [
         "redis://localhost/1",
@@ -86,7 +87,7 @@ def test_database_other_than_0_needs_a_prefix_of_its_own(url: str) -> None:
     assert Publisher(url, key_prefix="test:")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "url",
     [
         "redis://localhost/0",

@@ -14,11 +14,12 @@ from ime_live.settings import GatewaySettings, StoreSettings
 from ime_live.store.network.connections import Connections
 from ime_live.store.network.redis_url import Kind, RedisUrl, read_redis_url
 from tests.support.paths import ROOT
+from tests.support.rows import each_row
 
 SINGLE, SENTINEL, CLUSTER = Kind
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "meaning"),
     [
         ("redis://host", RedisUrl(kind=SINGLE, hosts=(("host", 6379),))),
@@ -92,7 +93,7 @@ def test_every_documented_form_is_read(url: str, meaning: RedisUrl) -> None:
     assert read_redis_url(url) == meaning
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "must"),
     [
         ("", "begin with one of"),
