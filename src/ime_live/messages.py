@@ -230,12 +230,12 @@ _decode_message = msgspec.json.Decoder(GatewayMessage).decode
 _decode_request = msgspec.json.Decoder(ControlRequest).decode
 
 
-class _RequestHead(Struct):
+class _CommandHead(Struct):
     action: object
     id: object = None
 
 
-_decode_head = msgspec.json.Decoder(_RequestHead).decode
+_decode_head = msgspec.json.Decoder(_CommandHead).decode
 
 
 def read_message(text: bytes | str) -> GatewayMessage:

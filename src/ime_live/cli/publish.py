@@ -86,11 +86,11 @@ async def _publish(source: str, settings: StoreSettings) -> None:
     # The program that writes the pipe cannot repeat its lines; a file can be read again.
     patience = _Patience() if source == STANDARD_INPUT else None
     async with publisher, store:
-        contracts = _Contracts(store, patience)
+        lookup = _RegistryLookup(store, patience)
         with ExitStack() as until_read:
             until_read.callback(file.close)
             await check_settings(settings, writes=True)
-            await contracts.read()
+            await lookup.read()
             until_read.pop_all()  # from here on `batches` closes it
 
         def line() -> str:
@@ -103,7 +103,7 @@ async def _publish(source: str, settings: StoreSettings) -> None:
         try:
             async with showing:
                 async for lines in batches(file, report.source):
-                    states, refused = await _read(lines, contracts)
+                    states, refused = await _read(lines, lookup)
                     # Repeating it is safe: a state that was published already is not a change.
                     outcomes = await _reaching(
                         patience,
@@ -127,7 +127,7 @@ async def _publish(source: str, settings: StoreSettings) -> None:
 
 
 async def _read(
-    lines: Sequence[Line], contracts: _Contracts
+    lines: Sequence[Line], lookup: _RegistryLookup
 ) -> tuple[dict[int, tuple[str, bytes]], dict[int, str]]:
     """Return the states in the lines, and the errors of the other lines, by line number."""
     states, refused = {}, {}
@@ -137,7 +137,7 @@ async def _read(
             continue
         try:
             entry = _read_entry(line)
-            states[number] = (await contracts.find(entry), bytes(entry.data))
+            states[number] = (await lookup.find(entry), bytes(entry.data))
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             refused[number] = reason_of(error)
         except (ContractError, UnknownContractError) as error:
@@ -189,7 +189,7 @@ async def _reaching(patience: _Patience | None, work: Callable[[], Awaitable[_T]
             return done
 
 
-class _Contracts:
+class _RegistryLookup:
     """The registry, read again when it does not have a contract."""
 
     def __init__(self, store: Store, patience: _Patience | None) -> None:

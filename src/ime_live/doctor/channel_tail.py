@@ -29,7 +29,7 @@ _WAITING: Final = 10_000
 """Maximum number of messages that wait for their review; older ones are dropped and counted."""
 
 
-class _Channel(Struct, frozen=True):
+class _TailedChannel(Struct, frozen=True):
     """A channel, the contract that it is for, and the fault of its name, if any."""
 
     contract_id: str
@@ -70,7 +70,7 @@ class ChannelTail:
         self._store = Store(settings)
         self._names = tuple(dict.fromkeys(names))
         self._contracts: dict[str, Contract | None] = {}
-        self._channels: dict[str, _Channel] = {}
+        self._channels: dict[str, _TailedChannel] = {}
         self._reviewers: dict[str, PublicationReviewer] = {}
         self._arrivals: deque[tuple[str, int, bytes] | str] = deque()
         self._left_out = 0
@@ -169,8 +169,8 @@ class ChannelTail:
             wrong[live(name).replace("{", "").replace("}", "")] = "that of its name, without braces"
         for channel, what in wrong.items():
             fault = f"{rule}; it was published to {channel}, {what}"
-            self._channels.setdefault(channel, _Channel(contract_id, fault))
-        self._channels[right] = _Channel(contract_id)
+            self._channels.setdefault(channel, _TailedChannel(contract_id, fault))
+        self._channels[right] = _TailedChannel(contract_id)
 
     async def _states(self, ids: Iterable[str]) -> dict[str, LastState | PayloadError]:
         return await self._store.states(ids)
@@ -227,7 +227,7 @@ class ChannelTail:
                 review=msgspec.structs.replace(review, notes=tuple(notes)),
             )
 
-    def _review(self, channel: _Channel, message: bytes, received: int) -> Review:
+    def _review(self, channel: _TailedChannel, message: bytes, received: int) -> Review:
         if channel.fault is None:
             return self._reviewers[channel.contract_id].review(message, received)
         review = PublicationReviewer().review(message, received)

@@ -37,7 +37,7 @@ Selector: TypeAlias = Key | ContractFilter
 """A part of a selection: a contract, or a filter that matches contracts."""
 
 
-class _Envelope(Struct, gc=False, tag_field="channel", tag=STREAM):
+class _StreamEnvelope(Struct, gc=False, tag_field="channel", tag=STREAM):
     timestamp: str
     data: Raw
     contract_name: str | None = field(default=None, name="contractName")
@@ -51,8 +51,8 @@ class _Other(Struct):
 
 _CHANNELS: Final = frozenset({STREAM, STATUS, CONTROL})
 
-_decode = msgspec.json.Decoder(_Envelope | StatusMessage | ControlMessage).decode
-_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode = msgspec.json.Decoder(_StreamEnvelope | StatusMessage | ControlMessage).decode
+_decode_envelope = msgspec.json.Decoder(_StreamEnvelope).decode
 _decode_other = msgspec.json.Decoder(_Other).decode
 _decode_any = msgspec.json.Decoder().decode
 
@@ -74,7 +74,7 @@ class Message(Generic[DataT]):
 
     __slots__ = ("_data", "_envelope", "_reader", "key", "raw", "skipped", "timestamp_text")
 
-    def __init__(self, raw: bytes, envelope: _Envelope, reader: Reader[DataT]) -> None:
+    def __init__(self, raw: bytes, envelope: _StreamEnvelope, reader: Reader[DataT]) -> None:
         name = envelope.contract_name
         self.key: Key = ("name", name) if name is not None else ("id", envelope.contract_id or "")
         self.timestamp_text = envelope.timestamp
@@ -236,7 +236,7 @@ class Reader(Generic[DataT]):
             raise ServiceError(
                 f"the service sent a message that cannot be read: {error}"
             ) from error
-        if type(message) is _Envelope:
+        if type(message) is _StreamEnvelope:
             if message.contract_name is None and message.contract_id is None:
                 raise ServiceError(
                     "the service sent a message that cannot be read: it must have contractName or "

@@ -73,7 +73,7 @@ class Response(Struct, frozen=True):
     def detail(self) -> str:
         """The service's explanation of an error; else its status."""
         try:
-            return _decode_refusal(self.body).detail
+            return _decode_error(self.body).detail
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return f"HTTP {self.status}"
 
@@ -155,7 +155,7 @@ class MarketInfo(Struct, frozen=True):
     holidays: tuple[date, ...] | None
 
 
-class _Refusal(Struct):
+class _ErrorBody(Struct):
     detail: str
 
 
@@ -163,7 +163,7 @@ class _Body(Struct):
     data: Any = msgspec.field(name="Data")
 
 
-_decode_refusal = msgspec.json.Decoder(_Refusal).decode
+_decode_error = msgspec.json.Decoder(_ErrorBody).decode
 _decode_body = msgspec.json.Decoder(_Body).decode
 
 

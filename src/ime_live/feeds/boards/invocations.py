@@ -44,14 +44,14 @@ class ForeignInvocation(Struct, frozen=True):
     method: str
 
 
-class _Message(Struct):
+class _RawInvocation(Struct):
     hub: Any = field(name="H", default=None)
     method: Any = field(name="M", default=None)
     arguments: Raw = field(name="A", default=Raw())
 
 
 class _InvocationFrame(Struct):
-    messages: list[_Message] | None = field(name="M", default=None)
+    messages: list[_RawInvocation] | None = field(name="M", default=None)
 
 
 _decode_frame = msgspec.json.Decoder(_InvocationFrame).decode

@@ -119,7 +119,7 @@ class Envelope(Struct, frozen=True):
     moved: bool = False
 
 
-class _Frame(Struct, frozen=True):
+class _EnvelopeFrame(Struct, frozen=True):
     cursor: str | int | float | None = field(name="C", default=None)
     groups: str | int | float | None = field(name="G", default=None)
     delay: float | None = field(name="L", default=None)
@@ -134,7 +134,7 @@ class _Start(Struct, frozen=True):
 
 
 # Not strictly: a number may be a text.
-_decode_frame = msgspec.json.Decoder(_Frame, strict=False).decode
+_decode_frame = msgspec.json.Decoder(_EnvelopeFrame, strict=False).decode
 _decode_start = msgspec.json.Decoder(_Start).decode
 
 
@@ -212,7 +212,7 @@ def read_envelope(frame: bytes, content_type: str = "") -> Envelope:
     )
 
 
-def _decode_leniently(frame: bytes, content_type: str, error: Exception) -> _Frame:
+def _decode_leniently(frame: bytes, content_type: str, error: Exception) -> _EnvelopeFrame:
     # Python's own reader accepts NaN and 1e400, for which only their row should be lost.
     try:
         decoded = json.loads(frame)
@@ -224,7 +224,7 @@ def _decode_leniently(frame: bytes, content_type: str, error: Exception) -> _Fra
     parts = {name: value for name, value in decoded.items() if name in "CGLSDTM"}
     parts["M"] = msgspec.Raw(b"[0]" if parts.get("M") else b"")
     try:
-        return msgspec.convert(parts, _Frame, strict=False)
+        return msgspec.convert(parts, _EnvelopeFrame, strict=False)
     except (msgspec.MsgspecError, ValueError) as wrong:
         raise FeedError(f"a frame cannot be read: {printable(str(wrong))}") from None
 

@@ -180,7 +180,7 @@ class _Side:
 
 
 @dataclass(slots=True)
-class _TradingDay:
+class _DayTotals:
     """The trades of a day; prices in ticks, 0 while there is none."""
 
     count: int = 0
@@ -219,14 +219,14 @@ class _OrderBook:
         self._bids = _Side(-1)
         self._asks = _Side(1)
         self._open_interest = instrument.open_interest
-        self._today = _TradingDay()
+        self._today = _DayTotals()
         self._previous_close = max(1, round(instrument.fair_price(spot.price) / instrument.tick))
         self.open_day()
 
     def open_day(self) -> None:
         """Close the day and open the next one: orders end, and the close sets the new range."""
         self._previous_close = self._today.close or self._previous_close
-        self._today = _TradingDay()
+        self._today = _DayTotals()
         self._open_interest_before = self._open_interest
         tick = self._instrument.tick
         self._range = AllowedPriceRange(

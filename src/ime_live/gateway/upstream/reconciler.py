@@ -61,7 +61,7 @@ class StateStore(Protocol):
         """Raise the versions of stored states above the gateway's; raises StoreError."""
 
 
-class _Stored(Struct, frozen=True):
+class _StoredRecord(Struct, frozen=True):
     # The store's record of a contract: a state, no state, or a state that cannot be read.
     update: Update | None = None
     seen: bytes = b""
@@ -79,7 +79,7 @@ class _Stored(Struct, frozen=True):
 
 class _Difference(Struct, frozen=True):
     contract_id: str
-    stored: _Stored
+    stored: _StoredRecord
     own: Present
 
     def lift(self, now: float) -> Lift:
@@ -196,20 +196,24 @@ class Reconciler:
         if failure is not None:
             raise failure
 
-    def _read(self, contract_id: str, state: LastState | PayloadError | None) -> _Stored:
+    def _read(self, contract_id: str, state: LastState | PayloadError | None) -> _StoredRecord:
         try:
             if isinstance(state, PayloadError):
                 raise state
-            return _Stored() if state is None else _Stored(state.read(), state.seen, state.history)
+            return (
+                _StoredRecord()
+                if state is None
+                else _StoredRecord(state.read(), state.seen, state.history)
+            )
         except PayloadError as error:
             event = "last state cannot be read"
             self._limited.warning(
                 event, key=(event, error.kind), contract_id=contract_id, error=str(error)
             )
-            return _Stored(readable=False)
+            return _StoredRecord(readable=False)
 
     def _apply(
-        self, stored: Mapping[str, _Stored], began_at: float
+        self, stored: Mapping[str, _StoredRecord], began_at: float
     ) -> tuple[list[_Difference], list[str]]:
         """Take newer states from the store, and note which contracts are current.
 
