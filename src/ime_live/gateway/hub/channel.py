@@ -109,10 +109,10 @@ class Channel:
         "confirmed",
         "contract_id",
         "held_update",
-        "individual",
         "loaded",
         "newest_version",
         "opened_at",
+        "per_subscriber",
         "read_at",
         "section_channels",
         "sections",
@@ -145,7 +145,7 @@ class Channel:
         self.shared: dict[FrameKind, dict[SubscriberGroup, dict[Subscriber, int]]] = {}
         """Groups whose subscribers all get the same bytes, by the kind of their frames; each with
         its subscribers that take data."""
-        self.individual: dict[SubscriberGroup, bytes] = {}
+        self.per_subscriber: dict[SubscriberGroup, bytes] = {}
         """Groups whose subscribers get different bytes, each with the envelope of its messages."""
         self.behind: dict[SubscriberGroup, None] = {}
         """Groups of both sorts that have paused subscribers; the groups maintain this."""
@@ -175,12 +175,12 @@ class Channel:
     @property
     def groups(self) -> Iterator[SubscriberGroup]:
         """All groups of subscribers."""
-        return chain(*self.shared.values(), self.individual)
+        return chain(*self.shared.values(), self.per_subscriber)
 
     @property
     def has_groups(self) -> bool:
         """Whether at least one group subscribes to this channel."""
-        return bool(self.shared or self.individual)
+        return bool(self.shared or self.per_subscriber)
 
     def present(self) -> Present:
         """Return a summary of the present state of a whole contract and its sections."""
@@ -194,13 +194,13 @@ class Channel:
     def add(self, group: SubscriberGroup, envelope: bytes) -> None:
         """Send changes to a group from now on; its messages begin with ``envelope``."""
         if group.per_subscriber:
-            self.individual[group] = envelope
+            self.per_subscriber[group] = envelope
         else:
             self.shared.setdefault((envelope, group.format), {})[group] = group.ready
 
     def remove(self, group: SubscriberGroup, envelope: bytes) -> None:
         """Stop sending to a group."""
-        self.individual.pop(group, None)
+        self.per_subscriber.pop(group, None)
         self.behind.pop(group, None)
         kind = envelope, group.format
         if groups := self.shared.get(kind):

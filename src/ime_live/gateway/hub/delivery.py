@@ -87,21 +87,21 @@ class Delivery:
                 messages += subscribers
         self._write(batches)
         # A copy: a subscriber that fails is removed, and its group may be removed with it.
-        for group in list(channel.individual):
+        for group in list(channel.per_subscriber):
             messages += self._deliver_each(group, changes)
         return messages
 
     def _deliver_many(self, pending: Sequence[Change]) -> int:
         missed: defaultdict[SubscriberGroup, list[Change]] = defaultdict(list)
-        individual: defaultdict[SubscriberGroup, list[Change]] = defaultdict(list)
+        per_subscriber: defaultdict[SubscriberGroup, list[Change]] = defaultdict(list)
         frames: defaultdict[SubscriberGroup, list[bytes]] = defaultdict(list)
         messages = 0
         for change in pending:
             channel, state, _ = change
             for group in channel.behind:
                 missed[group].append(change)
-            for group in channel.individual:
-                individual[group].append(change)
+            for group in channel.per_subscriber:
+                per_subscriber[group].append(change)
             for (envelope, format_), groups in channel.shared.items():
                 if any(groups.values()):
                     frame = state.frame(envelope, format_)
@@ -118,7 +118,7 @@ class Delivery:
             data = group_frames if subscribers == 1 else b"".join(group_frames)
             batches.append((group.ready, data))
         self._write(batches)
-        for group, changes in individual.items():
+        for group, changes in per_subscriber.items():
             messages += self._deliver_each(group, changes)
         return messages
 

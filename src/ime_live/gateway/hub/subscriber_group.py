@@ -1,8 +1,8 @@
 """Groups of subscribers with the same selection and options, which get the same bytes.
 
 A group is entered in `Channel.behind` while some of its subscribers are paused, so an update costs
-nothing for other groups. A group of a popular market has thousands of members, but most groups of
-individual selections have one. So a group uses little memory.
+nothing for other groups. The group of a popular market has thousands of members, but a
+selection that only one client has makes a group of one. So a group uses little memory.
 """
 
 from __future__ import annotations
