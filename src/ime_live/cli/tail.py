@@ -90,8 +90,8 @@ def _format(arrival: Arrival) -> list[str]:
         best, day = review.payload.best_limit["1"], review.payload.aggregate
         parts.append(f"bid {best.buy_price} ask {best.sell_price} last {day.last_price}")
     parts.append(f"{len(arrival.raw)} bytes")
-    verdict = colour("ok", "green") if review.accepted else colour("dropped", "red")
-    lines = [", ".join(parts) + f": {verdict}"]
+    outcome = colour("ok", "green") if review.accepted else colour("dropped", "red")
+    lines = [", ".join(parts) + f": {outcome}"]
     lines += [f"  {colour('fault', 'red')}: {fault}" for fault in review.faults]
     lines += [f"  {colour('note', 'yellow')}: {note}" for note in review.notes]
     return lines
