@@ -1089,7 +1089,7 @@ class HubMachine(RuleBasedStateMachine):
 
     @rule()
     def tell(self) -> None:
-        """A round of status messages, after a comparison with the store."""
+        """Send status messages, after a comparison with the store."""
         self.forget_writes()
         for consumer in self.consumers:
             consumer.status = None

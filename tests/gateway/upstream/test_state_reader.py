@@ -54,9 +54,9 @@ class World:
             raise found
         return int(msgspec.json.decode(found["Aggregate"])["last_price"])
 
-    async def when_asked(self, rounds: int) -> None:
+    async def when_asked(self, readings: int) -> None:
         async with asyncio.timeout(5):
-            while len(self.asked) < rounds:  # noqa: ASYNC110 - nothing sets an event
+            while len(self.asked) < readings:  # noqa: ASYNC110 - nothing sets an event
                 await asyncio.sleep(0)
 
 
@@ -141,7 +141,7 @@ async def test_hanging_store_times_out(payload: MakePayload) -> None:
         for task in (first, second):
             with pytest.raises(StoreError, match="did not answer within"):
                 await task
-        # The first round still hangs; a later client does not wait for it.
+        # The first reading still hangs; a later client does not wait for it.
         third = asyncio.create_task(world.price_of("1"))
         await world.when_asked(2)
         world.open.set()

@@ -53,13 +53,13 @@ class World:
         return set(ids) - self.behind
 
     async def go(self) -> tuple[list[SubscriberGroup], set[str]]:
-        """Go a round, since something has changed."""
+        """Report a change, and return the next status messages."""
         self.loop.on_change()
         await self.gone()
         return self.sent[-1]
 
     async def gone(self) -> None:
-        """Wait for the next round."""
+        """Wait for the next status messages."""
         self.went.clear()
         async with asyncio.timeout(15):
             await self.went.wait()

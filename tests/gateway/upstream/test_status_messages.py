@@ -195,8 +195,8 @@ def test_paused_client_gets_one_present_status_after_its_catch_up(world: World) 
     assert not writer.news
 
 
-def test_status_round_reaches_a_client_that_catches_up(world: World) -> None:
-    # It came while the store was away; the store is back, and a round begins in the same tick.
+def test_status_message_reaches_a_client_that_catches_up(world: World) -> None:
+    # It came while the store was away; status messages are sent in the tick in which it is back.
     names = [f"A{n:03}" for n in range(100, 300)]
     writer = Writer()
     for name in names:

@@ -158,7 +158,7 @@ def _down(status: FeedStatus, since: int, error: str) -> FeedStatus:
 def _essentials(
     status: FeedStatus | None,
 ) -> tuple[FeedState, int, Mapping[Market, FeedState]] | None:
-    # Changes of these fields are sent to clients at once, others in the next round.
+    # Changes of these fields are sent to clients at once, others in the next status message.
     if status is None:
         return None
     states = {market: each.state for market, each in status.markets.items()}

@@ -1,7 +1,7 @@
-"""Send status messages in rounds, each after a comparison with the store.
+"""Send status messages, each time after a comparison with the store.
 
-A round compares the contracts of all clients with ``status=true`` with the store, and first sends
-states that are newer there. So a client is current if it has the states that the message lists.
+The comparison covers the contracts of all clients with ``status=true``, and first sends states that
+are newer in the store. So a client is current if it has the states that the message lists.
 Without such clients, nothing is read from the store.
 """
 
@@ -40,7 +40,7 @@ class StatusLoop:
             messages: sends the messages to the clients that want them.
             reconciler: compares contracts with the store.
             feed: holds whether Redis was reached last.
-            interval: maximum time between two rounds [s].
+            interval: maximum time between two status messages to a client [s].
         """
         self._messages = messages
         self._reconciler = reconciler
@@ -50,17 +50,17 @@ class StatusLoop:
         self._wake = asyncio.Event()
 
     def on_change(self) -> None:
-        """Start a round soon, because the feed's state has changed."""
+        """Send status messages soon, because the feed's state has changed."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Start a round at each change and after each interval, until cancelled."""
+        """Send status messages at each change and after each interval, until cancelled."""
         while True:
             await wait_for_event(self._wake, jittered(self._interval))
             self._wake.clear()
-            await self._send_round()
+            await self._send()
 
-    async def _send_round(self) -> None:
+    async def _send(self) -> None:
         # A client that joins meanwhile gets its first message from `StatusMessages.add`.
         groups = self._messages.groups
         if not groups:

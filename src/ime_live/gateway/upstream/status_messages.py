@@ -1,7 +1,7 @@
 """Send status messages to the clients that want them (``status=true``). No I/O.
 
 The hub sends each message after the states that it lists.
-`ime_live.gateway.upstream.status_loop` compares with the store, and starts the rounds.
+`ime_live.gateway.upstream.status_loop` compares with the store, and calls `StatusMessages.send`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class StatusMessages:
         return list(self._subscribers)
 
     def add(self, subscriber: Subscriber, *, current: bool) -> None:
-        """Send a status message to a client that has just joined, and one in each round.
+        """Send a status message to a client that has just joined, and one at each later `send`.
 
         Args:
             subscriber: the client; `Hub.send_states` must be called before, if it wants states.
