@@ -22,9 +22,9 @@ from ime_live.gateway.auth.cors import Cors
 from ime_live.gateway.http_protocol import CONTEXT, HttpProtocol
 from ime_live.gateway.limits.rate_limit import RequestLimit
 from ime_live.gateway.query.diagnostics import Diagnostics
-from ime_live.gateway.rest.admission import Admission
 from ime_live.gateway.rest.handlers import Handlers
 from ime_live.gateway.rest.readiness import Readiness
+from ime_live.gateway.rest.request_admission import Admission
 from ime_live.gateway.rest.routes import http_app
 from ime_live.gateway.rest.status_report import StatusHandler
 from ime_live.gateway.stream.live_selections import LiveSelections

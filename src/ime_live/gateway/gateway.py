@@ -27,9 +27,9 @@ from ime_live.gateway.limits.stream_limits import StreamLimits
 from ime_live.gateway.limits.work_queue import WorkQueue
 from ime_live.gateway.metrics import Metrics
 from ime_live.gateway.query.diagnostics import Diagnostics
-from ime_live.gateway.rest.admission import Admission
 from ime_live.gateway.rest.handlers import Handlers
 from ime_live.gateway.rest.readiness import ReadinessProbe
+from ime_live.gateway.rest.request_admission import Admission
 from ime_live.gateway.rest.status_report import StatusHandler
 from ime_live.gateway.stream import fanout
 from ime_live.gateway.stream.context import EVENT_OVERLAP, GatewayContext

@@ -20,10 +20,10 @@ from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.limits.rate_limit import RequestLimit
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.query.stream_query import NOT_COVERED
-from ime_live.gateway.rest.admission import Admission
 from ime_live.gateway.rest.bodies import Data, Section
 from ime_live.gateway.rest.handlers import Handlers
 from ime_live.gateway.rest.request import RestRequest
+from ime_live.gateway.rest.request_admission import Admission
 from ime_live.gateway.upstream.sections import Sections, read_sections
 from ime_live.registry import Registry
 from ime_live.status import FeedState, FeedStatus, MarketStatus, TradingSession

@@ -18,8 +18,8 @@ from ime_live.errors import CloseCode, LimitError, RefusedError, StoreError
 from ime_live.gateway.auth.authenticator import NoAuthenticator
 from ime_live.gateway.limits.rate_limit import RequestLimit
 from ime_live.gateway.query.diagnostics import Diagnostics
-from ime_live.gateway.rest.admission import Admission
 from ime_live.gateway.rest.request import RestRequest
+from ime_live.gateway.rest.request_admission import Admission
 from ime_live.gateway.rest.status_report import StatusHandler
 from ime_live.gateway.upstream.feed_monitor import NO_BARS, without_leader
 from ime_live.market import timestamp_of

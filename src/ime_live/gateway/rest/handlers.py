@@ -37,12 +37,12 @@ from ime_live.gateway.query.parameters import Endpoint
 from ime_live.gateway.query.query_string import Query
 from ime_live.gateway.query.rest_query import CANDLE_ENDPOINTS, DATA_ENDPOINTS, read_contracts
 from ime_live.gateway.query.stream_query import NOT_COVERED, check_count, is_known
-from ime_live.gateway.rest.admission import Admission, AdmittedRequest
 from ime_live.gateway.rest.bodies import Data, Description, Section, live_data, static_data
 from ime_live.gateway.rest.candles import candle_data, candles_of, check_amount, read_span
 from ime_live.gateway.rest.markets import markets_data
 from ime_live.gateway.rest.option_chain import chain_data, options_of, pairs_of
 from ime_live.gateway.rest.request import RestRequest
+from ime_live.gateway.rest.request_admission import Admission, AdmittedRequest
 from ime_live.gateway.rest.search import Search
 from ime_live.gateway.upstream.contract_cache import ContractCache
 from ime_live.gateway.upstream.feed_monitor import FeedMonitor

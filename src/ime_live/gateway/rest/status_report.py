@@ -26,8 +26,8 @@ from ime_live.gateway.query.stream_query import (
     find,
     read_status_request,
 )
-from ime_live.gateway.rest.admission import Admission
 from ime_live.gateway.rest.request import RestRequest
+from ime_live.gateway.rest.request_admission import Admission
 from ime_live.gateway.upstream.contract_cache import ContractCache
 from ime_live.gateway.upstream.feed_monitor import FeedMonitor
 from ime_live.gateway.upstream.status_messages import optional_timestamp
