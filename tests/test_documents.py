@@ -30,6 +30,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import cache
@@ -192,6 +193,14 @@ def test_settings_that_are_named_exist() -> None:
     for path in ALL:
         named = set(re.findall(r"\bIME_LIVE_[A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8")))
         assert named <= known, path.name
+
+
+def test_glossary_has_each_term_once() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    lists = re.findall(r"^\| (?!term \|)([^|]+) \|", text, re.MULTILINE)
+    terms = Counter(term.strip() for each in lists for term in each.split(","))
+    assert len(terms) > 100
+    assert [term for term, count in terms.items() if count > 1] == []
 
 
 def test_documents_have_no_markers_of_a_merge() -> None:
