@@ -63,6 +63,7 @@ structlog.configure(
 _FIRST = (
     *("/stream/", "/cli/", "/chaos/", "/store/", "/client/"),
     *("/test_documents.py", "/test_schemas.py", "/test_exported_members.py"),
+    *("/test_signals.py", "/test_up.py"),
 )
 
 

@@ -29,15 +29,12 @@ TESTED_ELSEWHERE = {
     "gateway/stream/context.py": INTERFACE,
     "settings/metrics.py": "settings/test_option.py",
     # These put other modules together, so that a program runs: it is tested as a process.
-    "__main__.py": "cli/arguments/test_options.py",
     "cli/bars.py": "bars/test_aggregator.py",
-    "cli/running.py": "cli/test_signals.py",
+    "cli/running.py": "process/test_signals.py",
     "feeds/exchange.py": "cli/test_feed_ime.py",
     "gateway/app.py": "stream/test_http.py",
     "local/demo.py": "cli/test_demo.py",
     "local/demo_market.py": "cli/test_demo.py",
-    "local/up.py": "cli/test_up.py",
-    "process/signals.py": "cli/test_signals.py",
     # These need gateways, which the tests of the command have.
     "archive/recorder.py": "cli/test_record.py",
     "doctor/channel_tail.py": "cli/test_tail.py",
