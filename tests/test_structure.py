@@ -49,6 +49,35 @@ TESTED_ELSEWHERE = {
 }
 """Module without a test file at the mirrored place → the tests that cover it, or why none does."""
 
+UNMIRRORED_FOLDERS = {"benchmarks", "chaos", "deploy", "docgen", "fuzz", "stream", "support"}
+"""Folders of tests that mirror no package."""
+
+WITHOUT_MODULE = {
+    # These run commands as processes: they test several modules together.
+    "cli/test_demo.py": "the two modules of the demo, by the fixtures for commands",
+    "cli/test_feed_fencing.py": "two feeds, of which one was held up",
+    "cli/test_feed_ime.py": "the commands of cli/feed.py with feeds/exchange.py",
+    "cli/test_feed_late.py": "feed ime with late boards and a wrong clock",
+    "cli/test_feed_upgrade.py": "feeds of two versions",
+    "cli/test_output.py": "output without a reader, for commands of several modules",
+    "cli/test_store_settings.py": "the same settings of Redis, for commands of several modules",
+    "client/test_examples.py": "the programs in examples/",
+    "store/network/test_topologies.py": "Sentinel, cluster and what streams do at a failover",
+    # These test a rule that holds for a whole package.
+    "client/test_error_texts.py": "all error texts of the package",
+    "client/test_types.py": "the types of the package, as mypy sees them",
+    "feeds/test_recorded.py": "all modules that read frames, with recorded ones",
+    "gateway/hub/test_hub_properties.py": "the hub and the reconciler, under any interleaving",
+    "store/test_permissions.py": "all commands of the store, with the users of docs/redis.md",
+    # These test parts of modules whose own file of tests is long enough.
+    "feeds/ime/test_signalr_client_manners.py": "feeds/ime/signalr_client.py towards the exchange",
+    "feeds/ime/test_signalr_client_waiting.py": "feeds/ime/signalr_client.py when it has to wait",
+    "store/test_fencing.py": "store/scripts.py: fencing tokens",
+    "store/test_history.py": "store/store.py: histories",
+    "store/test_lift.py": "store/scripts.py: lifts",
+}
+"""Test file without a module at the mirrored place → what it tests."""
+
 
 def class_names(sources: Iterable[str]) -> Iterator[str]:
     """The names of all classes in these modules, also of those inside classes and functions.
@@ -123,6 +152,21 @@ def test_module_has_tests_at_the_mirrored_place_or_is_listed() -> None:
         path.relative_to(PACKAGE).as_posix() for path in modules if not mirrored(path).exists()
     }
     assert without == set(TESTED_ELSEWHERE)
+
+
+def test_file_of_tests_has_a_module_at_the_mirrored_place_or_is_listed() -> None:
+    places = {mirrored(path) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"}
+    without = {
+        path.relative_to(TESTS).as_posix()
+        for path in set(TESTS.rglob("test_*.py")) - places
+        if path.parent != TESTS and path.relative_to(TESTS).parts[0] not in UNMIRRORED_FOLDERS
+    }
+    assert without == set(WITHOUT_MODULE)
+
+
+def test_folders_that_mirror_no_package_exist() -> None:
+    assert [name for name in UNMIRRORED_FOLDERS if not (TESTS / name).is_dir()] == []
+    assert [name for name in UNMIRRORED_FOLDERS if (PACKAGE / name).exists()] == []
 
 
 def test_listed_module_is_covered_by_existing_tests() -> None:
