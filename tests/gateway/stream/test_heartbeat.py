@@ -60,8 +60,8 @@ def heartbeat() -> Heartbeat:
 
 def clients(heartbeat: Heartbeat, count: int, now: float = 0.0) -> list[Peer]:
     made = [Peer(heartbeat) for _ in range(count)]
-    for pulse in made:
-        heartbeat.add(pulse, now)
+    for peer in made:
+        heartbeat.add(peer, now)
     return made
 
 
@@ -70,30 +70,30 @@ def run(heartbeat: Heartbeat, start: float, end: float, *alive: Peer) -> None:
     now = start
     while now <= end:
         heartbeat.tick(now)
-        for pulse in alive:
-            heartbeat.pong_received(pulse)
+        for peer in alive:
+            heartbeat.pong_received(peer)
         now += 1
 
 
 def test_ping_is_sent_every_interval(heartbeat: Heartbeat) -> None:
-    [pulse] = clients(heartbeat, 1)
+    [peer] = clients(heartbeat, 1)
     heartbeat.tick(INTERVAL - 0.1)
-    assert pulse.pings == 0
+    assert peer.pings == 0
     heartbeat.tick(INTERVAL)
-    assert pulse.pings == 1
-    heartbeat.pong_received(pulse)
-    run(heartbeat, INTERVAL + 1, 10 * INTERVAL, pulse)
-    assert pulse.pings == 10
-    assert pulse.ends == []
+    assert peer.pings == 1
+    heartbeat.pong_received(peer)
+    run(heartbeat, INTERVAL + 1, 10 * INTERVAL, peer)
+    assert peer.pings == 10
+    assert peer.ends == []
 
 
 def test_pong_in_time_keeps_the_client(heartbeat: Heartbeat) -> None:
-    [pulse] = clients(heartbeat, 1)
+    [peer] = clients(heartbeat, 1)
     heartbeat.tick(INTERVAL)
     heartbeat.tick(INTERVAL + TIMEOUT - 0.1)
-    heartbeat.pong_received(pulse)
+    heartbeat.pong_received(peer)
     heartbeat.tick(INTERVAL + TIMEOUT)
-    assert pulse.ends == []
+    assert peer.ends == []
 
 
 def test_missing_pong_ends_the_client(heartbeat: Heartbeat) -> None:
@@ -112,117 +112,117 @@ def test_missing_pong_ends_the_client(heartbeat: Heartbeat) -> None:
 
 def test_ping_timeout_counts_from_the_first_unanswered_ping() -> None:
     heartbeat = Heartbeat(10.0, 25.0, UNWRITABLE, limited=limiter())
-    [pulse] = clients(heartbeat, 1)
+    [peer] = clients(heartbeat, 1)
     run(heartbeat, 1, 34)
-    assert (pulse.pings, pulse.ends) == (3, [])
+    assert (peer.pings, peer.ends) == (3, [])
     heartbeat.tick(35)
-    assert pulse.code is CloseCode.INTERNAL_ERROR
+    assert peer.code is CloseCode.INTERNAL_ERROR
 
 
 def test_slow_client_ends_at_its_timeout_and_not_earlier(heartbeat: Heartbeat) -> None:
-    [pulse] = clients(heartbeat, 1)
-    heartbeat.pause(pulse, 5)
-    heartbeat.pause(pulse, 30)  # still the same stall
+    [peer] = clients(heartbeat, 1)
+    heartbeat.pause(peer, 5)
+    heartbeat.pause(peer, 30)  # still the same stall
     run(heartbeat, 6, 5 + UNWRITABLE - 1)
-    assert (pulse.pings, pulse.ends) == (0, [])
+    assert (peer.pings, peer.ends) == (0, [])
     heartbeat.tick(5 + UNWRITABLE)
-    assert pulse.code is CloseCode.TRY_AGAIN_LATER
-    assert pulse.ends[0].reason == "too slow: took no data for 60 s"
-    assert pulse.ends[0].kind == "too slow"
+    assert peer.code is CloseCode.TRY_AGAIN_LATER
+    assert peer.ends[0].reason == "too slow: took no data for 60 s"
+    assert peer.ends[0].kind == "too slow"
 
 
 def test_slow_client_timeout_restarts_with_each_stall(heartbeat: Heartbeat) -> None:
-    [pulse] = clients(heartbeat, 1)
+    [peer] = clients(heartbeat, 1)
     for start in (0, 59, 118):
-        heartbeat.pause(pulse, start)
+        heartbeat.pause(peer, start)
         run(heartbeat, start, start + 58)
-        heartbeat.resume(pulse)
-    assert pulse.ends == []
+        heartbeat.resume(peer)
+    assert peer.ends == []
 
 
 def test_stalled_client_is_forgiven_an_awaited_pong(heartbeat: Heartbeat) -> None:
-    [pulse] = clients(heartbeat, 1)
+    [peer] = clients(heartbeat, 1)
     heartbeat.tick(INTERVAL)
-    heartbeat.pause(pulse, INTERVAL + 1)
+    heartbeat.pause(peer, INTERVAL + 1)
     heartbeat.tick(INTERVAL + TIMEOUT)
-    heartbeat.resume(pulse)
+    heartbeat.resume(peer)
     heartbeat.tick(INTERVAL + TIMEOUT + 1)
-    assert pulse.ends == []
+    assert peer.ends == []
     run(heartbeat, INTERVAL + TIMEOUT + 2, 3 * INTERVAL + TIMEOUT)
-    assert pulse.pings == 2
-    assert pulse.code is CloseCode.INTERNAL_ERROR
+    assert peer.pings == 2
+    assert peer.code is CloseCode.INTERNAL_ERROR
 
 
 @pytest.mark.parametrize("lifetime", [-1.0, 0.0, 0.5, 19.5, 20.0, 45.5, 86_400 + 0.5])
 def test_expired_token_ends_the_client_at_the_next_tick(
     heartbeat: Heartbeat, lifetime: float
 ) -> None:
-    pulse = Peer(heartbeat)
+    peer = Peer(heartbeat)
     start = 1000.0
-    heartbeat.add(pulse, start, start + lifetime)
+    heartbeat.add(peer, start, start + lifetime)
     now = start
-    while not pulse.ends:
+    while not peer.ends:
         now += 1
         heartbeat.tick(now)
-        heartbeat.pong_received(pulse)
-    assert pulse.ends[0].reason == pulse.ends[0].kind == "token expired"
-    assert pulse.code is CloseCode.POLICY_VIOLATION
+        heartbeat.pong_received(peer)
+    assert peer.ends[0].reason == peer.ends[0].kind == "token expired"
+    assert peer.code is CloseCode.POLICY_VIOLATION
     assert now - 1 < max(start + lifetime, start + 0.1) <= now
 
 
 def test_expired_token_ends_a_stalled_client_too(heartbeat: Heartbeat) -> None:
-    pulse = Peer(heartbeat)
-    heartbeat.add(pulse, 0, 90)
-    heartbeat.pause(pulse, 45)
+    peer = Peer(heartbeat)
+    heartbeat.add(peer, 0, 90)
+    heartbeat.pause(peer, 45)
     run(heartbeat, 1, 90)
-    assert [refusal.reason for refusal in pulse.ends] == ["token expired"]
+    assert [refusal.reason for refusal in peer.ends] == ["token expired"]
 
 
 def test_client_is_ended_for_one_reason_only(heartbeat: Heartbeat) -> None:
-    pulse = Peer(heartbeat)
-    heartbeat.add(pulse, 0, 30)
+    peer = Peer(heartbeat)
+    heartbeat.add(peer, 0, 30)
     heartbeat.tick(INTERVAL)
     heartbeat.tick(1000)
-    assert len(pulse.ends) == 1
+    assert len(peer.ends) == 1
 
 
 def test_removed_client_is_neither_pinged_nor_ended(heartbeat: Heartbeat) -> None:
-    pulse = Peer(heartbeat)
-    heartbeat.add(pulse, 0, 30)
+    peer = Peer(heartbeat)
+    heartbeat.add(peer, 0, 30)
     heartbeat.tick(INTERVAL)
-    heartbeat.pause(pulse, INTERVAL)
-    heartbeat.remove(pulse)
-    heartbeat.remove(pulse)
+    heartbeat.pause(peer, INTERVAL)
+    heartbeat.remove(peer)
+    heartbeat.remove(peer)
     run(heartbeat, INTERVAL, 200)
-    assert (pulse.pings, pulse.ends) == (1, [])
+    assert (peer.pings, peer.ends) == (1, [])
 
 
 @pytest.mark.parametrize("others", [False, True])
 def test_clients_are_removed_while_they_are_pinged(heartbeat: Heartbeat, others: bool) -> None:
-    pulses = clients(heartbeat, 3)
-    gone = pulses[1:] if others else pulses[:1]
+    peers = clients(heartbeat, 3)
+    gone = peers[1:] if others else peers[:1]
 
     def leave() -> None:
-        for pulse in gone:
-            heartbeat.remove(pulse)
+        for peer in gone:
+            heartbeat.remove(peer)
 
-    pulses[0].on_ping = leave
-    run(heartbeat, INTERVAL, 3 * INTERVAL - 1, *pulses)
-    assert [pulse.pings for pulse in pulses] == ([2, 0, 0] if others else [1, 2, 2])
+    peers[0].on_ping = leave
+    run(heartbeat, INTERVAL, 3 * INTERVAL - 1, *peers)
+    assert [peer.pings for peer in peers] == ([2, 0, 0] if others else [1, 2, 2])
 
 
 @pytest.mark.parametrize("state", ["expired", "stalled", "silent"])
 def test_clients_are_removed_while_another_is_ended(heartbeat: Heartbeat, state: str) -> None:
-    pulses = [Peer(heartbeat) for _ in range(2)]
-    for pulse, other in zip(pulses, reversed(pulses), strict=True):
-        heartbeat.add(pulse, 0, 30 if state == "expired" else None)
+    peers = [Peer(heartbeat) for _ in range(2)]
+    for peer, other in zip(peers, reversed(peers), strict=True):
+        heartbeat.add(peer, 0, 30 if state == "expired" else None)
         if state == "stalled":
-            heartbeat.pause(pulse, 0)
-        pulse.on_end = lambda other=other: heartbeat.remove(other)  # type: ignore[misc]
+            heartbeat.pause(peer, 0)
+        peer.on_end = lambda other=other: heartbeat.remove(other)  # type: ignore[misc]
     heartbeat.tick(INTERVAL)
     heartbeat.tick(100)
     heartbeat.tick(200)
-    assert sum(len(pulse.ends) for pulse in pulses) == 1
+    assert sum(len(peer.ends) for peer in peers) == 1
 
 
 def test_client_that_raises_does_not_affect_others(heartbeat: Heartbeat) -> None:
@@ -261,29 +261,29 @@ def test_heartbeat_resolution_follows_its_shortest_time_limit(
 def test_silent_client_ends_within_its_timeouts(steps: list[tuple[str, int]]) -> None:
     """A client that is silent from now on ends in time, after any history."""
     heartbeat = Heartbeat(INTERVAL, TIMEOUT, UNWRITABLE, limited=limiter())
-    pulses = [Peer(heartbeat) for _ in range(4)]
+    peers = [Peer(heartbeat) for _ in range(4)]
     present: set[Peer] = set()
     now = 0.0
     for step, number in steps:
-        pulse = pulses[number]
+        peer = peers[number]
         now += 3
         heartbeat.tick(now)
         present = {other for other in present if not other.ends}
-        if step == "add" and pulse not in present and not pulse.ends:
-            heartbeat.add(pulse, now)
-            present.add(pulse)
-        elif pulse in present:
+        if step == "add" and peer not in present and not peer.ends:
+            heartbeat.add(peer, now)
+            present.add(peer)
+        elif peer in present:
             if step == "pause":
-                heartbeat.pause(pulse, now)
+                heartbeat.pause(peer, now)
             elif step == "resume":
-                heartbeat.resume(pulse)
+                heartbeat.resume(peer)
             elif step == "pong":
-                heartbeat.pong_received(pulse)
+                heartbeat.pong_received(peer)
             elif step == "remove":
-                heartbeat.remove(pulse)
-                present.discard(pulse)
+                heartbeat.remove(peer)
+                present.discard(peer)
     run(heartbeat, now, now + UNWRITABLE + 1)
-    assert all(pulse.ends for pulse in present)
+    assert all(peer.ends for peer in present)
 
 
 def test_end_slowest_ends_those_that_wait_longest_until_it_is_enough() -> None:
