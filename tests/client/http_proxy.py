@@ -16,7 +16,7 @@ class Proxy:
     """A running proxy, and the first line of each request that it got."""
 
     url: str
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
 
 
 @asynccontextmanager
@@ -43,7 +43,7 @@ async def http_proxy(
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         first, *lines = head.split("\r\n")
-        made.asked.append(first)
+        made.requested.append(first)
         if hangs:
             await asyncio.Event().wait()
         headers = dict(line.split(": ", 1) for line in lines if line)

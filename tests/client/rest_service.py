@@ -37,7 +37,7 @@ class Rest:
 
     url: str = ""
     connections: int = 0
-    asked: list[tuple[str, dict[str, list[str]], str | None]] = field(default_factory=list)
+    requested: list[tuple[str, dict[str, list[str]], str | None]] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     retry_after: str = ""
     body: bytes | None = None
@@ -63,7 +63,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         query = parse_qs(parts.query)
-        self.rest.asked.append((parts.path, query, self.headers["Authorization"]))
+        self.rest.requested.append((parts.path, query, self.headers["Authorization"]))
         if self.rest.drops:
             self.rest.drops -= 1
             self.close_connection = True

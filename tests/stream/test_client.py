@@ -275,12 +275,12 @@ async def test_token_function_is_called_when_a_token_has_expired(
     guarded: Gateway, market: Market, publisher: Publisher, payload: Payload, kind: str
 ) -> None:
     contract = market.one()
-    asked = 0
+    requests = 0
 
     def fetch() -> str:
-        nonlocal asked
-        asked += 1
-        return token(3600.0 if asked > 1 else -3600.0)
+        nonlocal requests
+        requests += 1
+        return token(3600.0 if requests > 1 else -3600.0)
 
     async def fetch_async() -> str:
         return fetch()
@@ -289,7 +289,7 @@ async def test_token_function_is_called_when_a_token_has_expired(
     async with connect(guarded, contract, token=source) as stream:
         await publisher.publish(contract.contract_id, counted(payload, 1))
         assert (await take(stream)).data.aggregate.trade_count == 1
-    assert asked == 2
+    assert requests == 2
 
 
 async def test_short_lived_tokens_in_a_quiet_market(
@@ -314,11 +314,11 @@ async def test_outdated_token_of_a_cache_is_retried(
 ) -> None:
     gateway, contract = serving_tokens(serve), market.one()
     first, began = token(1.0), time.monotonic()
-    asked = 0
+    requests = 0
 
     def fetch() -> str:
-        nonlocal asked
-        asked += 1
+        nonlocal requests
+        requests += 1
         return first if time.monotonic() - began < 3.0 else token()
 
     async with connect(gateway, contract, token=fetch) as stream:
@@ -326,7 +326,7 @@ async def test_outdated_token_of_a_cache_is_retried(
         await eventually(lambda: time.monotonic() - began > 3.0 and stream.connected, PATIENCE)
         await publisher.publish(contract.contract_id, counted(payload, 1))
         assert (await take(stream)).data.aggregate.trade_count == 1
-        assert 3 <= asked < 20
+        assert 3 <= requests < 20
 
 
 @pytest.mark.parametrize("claim", ["iat", "nbf"])

@@ -124,7 +124,7 @@ def test_blocking_rest_client_in_a_plain_program(gateway: Gateway, market: Marke
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "requested",
     [
         {"contract_names": [f"MANY{n:03}" for n in range(150)]},
         thorough({"contract_ids": [str(720_000 + n) for n in range(150)]}),
@@ -134,7 +134,7 @@ def test_blocking_rest_client_in_a_plain_program(gateway: Gateway, market: Marke
     ],
 )
 async def test_candles_of_many_contracts_take_several_calls(
-    asked: dict[str, Any], gateway: Gateway, backend: EmbeddedValkey
+    requested: dict[str, Any], gateway: Gateway, backend: EmbeddedValkey
 ) -> None:
     fund = ime_live.Market.FUND
     many = [
@@ -147,9 +147,9 @@ async def test_candles_of_many_contracts_take_several_calls(
         async with asyncio.timeout(PATIENCE):
             while None in await client.contracts(contract_ids=ids):
                 pass  # the gateway is being told of them
-        found = await client.candles(**asked, start="2026-11-01", end="2026-11-02")
+        found = await client.candles(**requested, start="2026-11-01", end="2026-11-02")
         assert await client.candles(["NO*"]) == {}
-    by_id = "contract_ids" in asked
+    by_id = "contract_ids" in requested
     names = [each.contract_id if by_id else each.contract_name for each in many]
     assert sorted(found) == names
     assert all(candles == [] for candles in found.values())

@@ -33,9 +33,11 @@ def described(gateway: Gateway, path: str, headers: dict[str, str] | None = None
     return said
 
 
-def closes(gateway: Gateway, asked: str) -> list[dict[str, Any]]:
+def closes(gateway: Gateway, requested: str) -> list[dict[str, Any]]:
     """Return the log lines of closed streams of one contract."""
-    return [line for line in gateway.events("stream closed") if line.get("contracts") == [asked]]
+    return [
+        line for line in gateway.events("stream closed") if line.get("contracts") == [requested]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -61,20 +63,20 @@ async def test_unknown_contract_is_explained_in_the_log(
         f"{name}X": f"did you mean {name}?",
         f"{name},{name}": "give each contract in a parameter of its own, as in",
     }
-    for asked, said in cases.items():
-        async with gateway.by_name(asked) as client:
+    for requested, said in cases.items():
+        async with gateway.by_name(requested) as client:
             close = await closed(client)
-        assert (close.code, close.reason) == (1008, f"unknown contract: {asked}")
-        await eventually(partial(closes, gateway, asked))
-        assert closes(gateway, asked)[0]["detail"].startswith(said)
+        assert (close.code, close.reason) == (1008, f"unknown contract: {requested}")
+        await eventually(partial(closes, gateway, requested))
+        assert closes(gateway, requested)[0]["detail"].startswith(said)
         # The reason is the documented one, although there is room for more.
-        path = gateway.stream("name", [asked]).replace("/websocket/", "/sse/")
+        path = gateway.stream("name", [requested]).replace("/websocket/", "/sse/")
         answer = gateway.get(path)
-        assert (answer.status, answer.json()) == (404, {"detail": f"unknown contract: {asked}"})
-        assert said in described(gateway, f"{REST}name?contract_names={quote(asked)}")
-        answer = gateway.get(f"/live/status?contract_names={quote(asked)}")
+        assert (answer.status, answer.json()) == (404, {"detail": f"unknown contract: {requested}"})
+        assert said in described(gateway, f"{REST}name?contract_names={quote(requested)}")
+        answer = gateway.get(f"/live/status?contract_names={quote(requested)}")
         assert answer.status == 404
-        assert answer.json()["detail"].startswith(f"unknown contract: {asked}; {said}")
+        assert answer.json()["detail"].startswith(f"unknown contract: {requested}; {said}")
     await eventually(lambda: gateway.events("unknown contract"))
 
 
@@ -84,11 +86,11 @@ async def test_unknown_contract_of_a_command_is_explained_in_the_log(
     contract = market.one()
     lower, number = contract.contract_name.lower(), int(contract.contract_id)
     async with gateway.by_id(contract.contract_id) as client:
-        for asked in (
+        for requested in (
             {"contract_names": [lower, contract.contract_id]},
             {"contract_ids": [contract.contract_name, number]},
         ):
-            await client.send(json.dumps({"action": "subscribe", **asked}))
+            await client.send(json.dumps({"action": "subscribe", **requested}))
             errors = (await receive(client))["data"]["errors"]
             assert all(e["error"] == f"unknown contract: {e['contract']}" for e in errors)
     expected = {
@@ -111,19 +113,23 @@ async def test_suggestions_name_only_contracts_that_the_token_covers(
     seen, unseen = market.take(2)
     authorization = {"Authorization": f"Bearer {token(contracts=[f'id:{seen.contract_id}'])}"}
     begun = len(guarded.log)
-    for asked in (unseen.contract_name.lower(), unseen.contract_id, unseen.contract_name + "X"):
-        path = guarded.stream("name", [asked])
+    for requested in (unseen.contract_name.lower(), unseen.contract_id, unseen.contract_name + "X"):
+        path = guarded.stream("name", [requested])
         async with guarded.connect(path, **header(authorization["Authorization"])) as client:
-            assert (await closed(client)).reason == f"unknown contract: {asked}"
+            assert (await closed(client)).reason == f"unknown contract: {requested}"
         said = [
-            described(guarded, f"{REST}name?contract_names={asked}", authorization),
-            described(guarded, f"/static/data/contract/name?contract_names={asked}", authorization),
+            described(guarded, f"{REST}name?contract_names={requested}", authorization),
+            described(
+                guarded, f"/static/data/contract/name?contract_names={requested}", authorization
+            ),
             str(
-                guarded.request("GET", f"/live/status?contract_names={asked}", authorization).json()
+                guarded.request(
+                    "GET", f"/live/status?contract_names={requested}", authorization
+                ).json()
             ),
         ]
         for text in said:
-            assert unseen.contract_name not in text.replace(asked, "")
+            assert unseen.contract_name not in text.replace(requested, "")
     logged = str(guarded.log[begun:]).replace(unseen.contract_name + "X", "")
     assert unseen.contract_name not in logged
 

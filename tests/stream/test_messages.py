@@ -31,15 +31,15 @@ async def test_message_is_the_documented_text(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload, by: str, key: str
 ) -> None:
     contract = market.one()
-    asked = contract.contract_name if by == "name" else contract.contract_id
+    requested = contract.contract_name if by == "name" else contract.contract_id
     data = payload(Aggregate={"last_price": 80978.9, "closing_price": 0, "time": "۱۵:۱۰"})
-    async with await RawClient.stream(gateway, gateway.stream(by, [asked])) as client:
+    async with await RawClient.stream(gateway, gateway.stream(by, [requested])) as client:
         outcome = await publisher.publish(contract.contract_id, data)
         frame = await client.frame()
     body = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     assert frame.first == 0x81  # one whole text message in one frame
     assert frame.payload.decode() == (
-        f'{{"channel":"IME Stream","{key}":"{asked}",'
+        f'{{"channel":"IME Stream","{key}":"{requested}",'
         f'"timestamp":"{_wall_clock(outcome.version)}","data":{body}}}'
     )
 
@@ -105,10 +105,10 @@ async def test_both_spellings_of_the_parameter_may_be_repeated(
     parameter: str,
 ) -> None:
     contracts = market.take(2)
-    asked = [c.contract_name if by == "name" else c.contract_id for c in contracts]
-    query = "&".join(f"{parameter}={value}" for value in asked)
+    requested = [c.contract_name if by == "name" else c.contract_id for c in contracts]
+    query = "&".join(f"{parameter}={value}" for value in requested)
     async with gateway.connect(f"/live/data/websocket/contract/{by}?{query}") as client:
-        for contract, value in zip(contracts, asked, strict=True):
+        for contract, value in zip(contracts, requested, strict=True):
             await publisher.publish(contract.contract_id, payload())
             message = await receive(client)
             assert value in (message.get("contractName"), message.get("ContractId"))

@@ -153,9 +153,9 @@ def test_openapi_describes_the_responses_of_the_gateway(
             hold(operation.Case(query={"market": market.value, "details": "true"}))
     if path.endswith("option-chain"):
         hold(operation.Case(query={"underlying": "OPEN"}))
-    asked = path.startswith(("/live/data", "/static/data/contract"))
+    requested = path.startswith(("/live/data", "/static/data/contract"))
     assert {200} <= seen <= set(map(int, document["paths"][path]["get"]["responses"]))
-    assert not asked or 422 in seen
+    assert not requested or 422 in seen
     assert not known or 403 in seen
 
 

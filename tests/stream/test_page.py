@@ -62,17 +62,17 @@ async def page(browser: str) -> AsyncIterator[Page]:
         await page.visit("about:blank")
         said = [each for each in page.events if each["method"] in _COMPLAINTS]
         assert not said, said
-        asked = {
+        requested = {
             urlsplit(each["params"]["request"]["url"]).hostname
             for each in page.events
             if each["method"] == "Network.requestWillBeSent"
         }
-        asked |= {
+        requested |= {
             urlsplit(each["params"]["url"]).hostname
             for each in page.events
             if each["method"] == "Network.webSocketCreated"
         }
-        assert asked - {None} == {"127.0.0.1"}  # None: about:blank
+        assert requested - {None} == {"127.0.0.1"}  # None: about:blank
 
 
 _COMPLAINTS = {"Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled"}
@@ -542,19 +542,19 @@ async def test_page_works_behind_a_prefix(page: Page, hasty: Gateway, market: Ma
     [message, *_] = await article.messages(1)
     assert message["channel"] == "IME Status"
     assert await page.evaluate("scrollY") > 0
-    asked = {
+    requested = {
         urlsplit(each["params"]["request"]["url"]).path
         for each in page.events
         if each["method"] == "Network.requestWillBeSent"
     }
-    asked |= {
+    requested |= {
         urlsplit(each["params"]["url"]).path
         for each in page.events
         if each["method"] == "Network.webSocketCreated"
     }
-    assert "/data-engine/ime/openapi.json" in asked
-    assert "/data-engine/ime/live/data/websocket/contract/id" in asked
-    assert all(path.startswith("/data-engine/ime/") for path in asked)
+    assert "/data-engine/ime/openapi.json" in requested
+    assert "/data-engine/ime/live/data/websocket/contract/id" in requested
+    assert all(path.startswith("/data-engine/ime/") for path in requested)
 
 
 @pytest.mark.thorough

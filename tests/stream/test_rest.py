@@ -281,8 +281,8 @@ async def test_rest_option_chain_has_the_states_of_both_sides(
     await publisher.publish(call.contract_id, payload(Aggregate={"last_price": 77}))
     path = "/static/data/contract/option-chain"
 
-    def rows(asked: Gateway, headers: dict[str, str] | None = None) -> Any:  # noqa: ANN401
-        return ask(asked, path, headers, underlying="زعفران\u200cآزمايشي").json()["Data"]
+    def rows(target: Gateway, headers: dict[str, str] | None = None) -> Any:  # noqa: ANN401
+        return ask(target, path, headers, underlying="زعفران\u200cآزمايشي").json()["Data"]
 
     async with asyncio.timeout(PATIENCE):
         while len(rows(gateway)) < 3:  # noqa: ASYNC110 - until the gateway has heard of them
@@ -423,13 +423,13 @@ async def test_rest_returns_published_states(
 
     async def crowd() -> int:
         """Asks all the time, so that round trips are under way whenever a state is published."""
-        asked = 0
+        answers = 0
         async with await RawClient.open(patient.port) as client:
             while not stop.is_set():
                 await client.send(request)
                 await client.read_exactly(await length_of(client))
-                asked += 1
-        return asked
+                answers += 1
+        return answers
 
     others = [asyncio.create_task(crowd()) for _ in range(8)]
     async with await RawClient.open(patient.port) as client:
@@ -439,7 +439,7 @@ async def test_rest_returns_published_states(
             found = json.loads(await client.read_exactly(await length_of(client)))["Data"]
             assert found[contract.contract_name]["last_price"] == price
     stop.set()
-    assert all(asked > 0 for asked in await asyncio.gather(*others))
+    assert all(answers > 0 for answers in await asyncio.gather(*others))
 
 
 async def test_rest_reads_states_of_a_foreign_publisher(

@@ -116,11 +116,11 @@ class World:
 
     async def connect(self, stack: AsyncExitStack) -> None:
         for gateway in self.gateways:
-            for readers, asked in (
+            for readers, requested in (
                 (self.watching, {"snapshot": "true", "status": "true"}),
                 (self.plain, {"snapshot": "true"}),
             ):
-                client = await stack.enter_async_context(gateway.by_id(self.id, **asked))
+                client = await stack.enter_async_context(gateway.by_id(self.id, **requested))
                 readers.append(Reader(client))
                 self.tasks.append(asyncio.create_task(readers[-1].run()))
 
@@ -239,9 +239,9 @@ async def test_client_resuming_at_a_gateway_that_knows_less_follows(
 
 
 @contextlib.asynccontextmanager
-async def reading(gateway: Gateway, *ids: str, **asked: str) -> AsyncIterator[Reader]:
+async def reading(gateway: Gateway, *ids: str, **requested: str) -> AsyncIterator[Reader]:
     """A client that watches contracts, and what it is sent."""
-    async with gateway.by_id(*ids, status="true", **asked) as client:
+    async with gateway.by_id(*ids, status="true", **requested) as client:
         reader = Reader(client)
         task = asyncio.create_task(reader.run())
         try:

@@ -92,8 +92,8 @@ async def test_two_workers_serve_one_port_and_end_together(
             assert len(clients) < 200
         # On a slow machine a stream may be open before its worker listens to Redis.
         channel = f"ime:live:{{{contract.contract_id}}}"
-        with redis.from_url(backend.url) as asked:
-            await eventually(lambda: asked.pubsub_numsub(channel)[0][1] == 2, PATIENCE)
+        with redis.from_url(backend.url) as database:
+            await eventually(lambda: database.pubsub_numsub(channel)[0][1] == 2, PATIENCE)
         await publisher.publish(contract.contract_id, payload())
         for client in clients:
             await receive(client, PATIENCE)

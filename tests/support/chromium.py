@@ -142,12 +142,12 @@ def tab(port: int) -> Iterator[str]:
     Args:
         port: of the protocol of a Chromium.
     """
-    opened = json.loads(_asked(port, "PUT", "/json/new?about:blank"))
+    opened = json.loads(_request(port, "PUT", "/json/new?about:blank"))
     yield opened["webSocketDebuggerUrl"]
-    _asked(port, "PUT", f"/json/close/{opened['id']}")
+    _request(port, "PUT", f"/json/close/{opened['id']}")
 
 
-def _asked(port: int, method: str, path: str) -> bytes:
+def _request(port: int, method: str, path: str) -> bytes:
     connection = HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
     try:
         connection.request(method, path)
@@ -166,7 +166,7 @@ def _port_of(process: subprocess.Popen[bytes], home: Path) -> int:
         assert process.poll() is None, (home / "log").read_text()
         with suppress(OSError, ValueError, IndexError):
             port = int(file.read_text().splitlines()[0])
-            _asked(port, "GET", "/json/version")
+            _request(port, "GET", "/json/version")
             return port
         time.sleep(0.02)
     raise AssertionError("chromium does not start: " + (home / "log").read_text())

@@ -240,8 +240,8 @@ class ClusterServers(_Servers):
         """The server that has a key's slot."""
         return self._primary_of(key_slot(key.encode()), self.servers[-1])
 
-    def _primary_of(self, slot: int, asked: Server) -> Server:
-        for first, last, primary, *_ in asked.client.execute_command("CLUSTER", "SLOTS"):
+    def _primary_of(self, slot: int, server: Server) -> Server:
+        for first, last, primary, *_ in server.client.execute_command("CLUSTER", "SLOTS"):
             if first <= slot <= last:
                 return self._by_port[primary[1]]
         raise AssertionError(f"nobody has slot {slot}")
@@ -251,8 +251,8 @@ class ClusterServers(_Servers):
         found: list[Server] = []
 
         def look() -> bool:
-            asked = (node for node in self.servers if node is not hanging)
-            found.extend(n for n in asked if n.client.pubsub_numsub("ime:contracts")[0][1])
+            candidates = (node for node in self.servers if node is not hanging)
+            found.extend(n for n in candidates if n.client.pubsub_numsub("ime:contracts")[0][1])
             return bool(found)
 
         until(look)

@@ -131,8 +131,8 @@ def sending(*messages: bytes) -> Callable[[ServerConnection], Awaitable[None]]:
 
 def control(request: bytes | str, *names: str) -> bytes:
     """The answer to a request, when these contracts are held by name."""
-    asked = msgspec.json.decode(request)
-    data = {"id": asked["id"], "action": asked["action"], "contract_names": names}
+    command = msgspec.json.decode(request)
+    data = {"id": command["id"], "action": command["action"], "contract_names": names}
     whole = {"channel": "IME Control", "timestamp": stamp(0)}
     return msgspec.json.encode({**whole, "data": {**data, "contract_ids": [], "errors": []}})
 

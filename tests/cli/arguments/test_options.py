@@ -364,11 +364,11 @@ def test_shell_completes_commands_and_names_of_contracts(
     record = {"contractId": "1", "contractName": "SAF1", "market": "IMEFutures"}
     database.hset("ime:contracts", "1", json.dumps(record))
     url = f"http://{serve()}"
-    asked = {"_IME_LIVE_COMPLETE": "complete_bash", "IME_LIVE_URL": url}
-    done = ime_live(**asked, COMP_WORDS="ime-live wat", COMP_CWORD="1")
+    completion = {"_IME_LIVE_COMPLETE": "complete_bash", "IME_LIVE_URL": url}
+    done = ime_live(**completion, COMP_WORDS="ime-live wat", COMP_CWORD="1")
     assert done.stdout.split() == ["watch"]
-    done = ime_live(**asked, COMP_WORDS="ime-live watch SA", COMP_CWORD="2")
+    done = ime_live(**completion, COMP_WORDS="ime-live watch SA", COMP_CWORD="2")
     assert done.stdout.split() == ["SAF1"]
-    asked["IME_LIVE_URL"] = "http://127.0.0.1:1"
-    done = ime_live(**asked, COMP_WORDS="ime-live watch SA", COMP_CWORD="2")
+    completion["IME_LIVE_URL"] = "http://127.0.0.1:1"
+    done = ime_live(**completion, COMP_WORDS="ime-live watch SA", COMP_CWORD="2")
     assert done.stdout.split() == []

@@ -16,12 +16,12 @@ class Source:
     """A function that gives t1, t2 and so on, and takes its time."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.requests = 0
 
     async def __call__(self) -> str:
         """The next token."""
-        self.asked += 1
-        token = f"t{self.asked}"
+        self.requests += 1
+        token = f"t{self.requests}"
         await asyncio.sleep(0)
         return token
 
@@ -45,7 +45,7 @@ async def test_concurrent_calls_fetch_one_token() -> None:
     credentials = Credentials(source)
     found = await asyncio.gather(*(credentials.headers() for _ in range(5)))
     assert found == [showing("t1")] * 5
-    assert source.asked == 1
+    assert source.requests == 1
 
 
 async def test_calls_refused_together_retry_with_one_new_token() -> None:
@@ -59,7 +59,7 @@ async def test_calls_refused_together_retry_with_one_new_token() -> None:
     assert new == [showing("t2")] * 2
     assert credentials.note_refused(old)  # and when there is a new one
     assert await credentials.headers() == showing("t2")
-    assert source.asked == 2
+    assert source.requests == 2
 
 
 async def test_refusal_of_an_old_token_does_not_count_for_the_new_one() -> None:

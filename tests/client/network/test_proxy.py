@@ -150,14 +150,14 @@ async def test_stream_through_a_proxy(
             monkeypatch.setenv("HTTPS_PROXY", url)
         async with connect(f"wss://{place}", proxy=given) as stream:
             assert (await take(stream)).timestamp_text == stamp(1)
-        assert proxy.asked == [f"CONNECT {place} HTTP/1.1"]
+        assert proxy.requested == [f"CONNECT {place} HTTP/1.1"]
         async with connect(made.url, proxy=given) as stream:
             assert (await take(stream)).timestamp_text == stamp(1)
-        assert len(proxy.asked) == 2
+        assert len(proxy.requested) == 2
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         async with connect(f"wss://{place}", proxy=True) as stream:
             assert (await take(stream)).timestamp_text == stamp(1)
-        assert len(proxy.asked) == 2
+        assert len(proxy.requested) == 2
 
 
 async def test_rest_calls_through_a_proxy(
@@ -172,18 +172,18 @@ async def test_rest_calls_through_a_proxy(
             for _ in range(2):
                 assert await client.contracts(["A"])
         # A plain URL is requested in full; each call is a request, also on one connection.
-        assert proxy.asked[0].startswith(f"GET {rest.url}/static/data/contract/name?")
-        proxy.asked.clear()
+        assert proxy.requested[0].startswith(f"GET {rest.url}/static/data/contract/name?")
+        proxy.requested.clear()
         async with ime_live.AsyncClient(f"https://{place}") as client:
             for _ in range(2):
                 assert await client.contracts(["A"])
-        assert proxy.asked == [f"CONNECT {place} HTTP/1.1"]
-        proxy.asked.clear()
+        assert proxy.requested == [f"CONNECT {place} HTTP/1.1"]
+        proxy.requested.clear()
         for exempt in (ime_live.AsyncClient(rest.url, proxy=None), ime_live.AsyncClient(rest.url)):
             async with exempt:
                 assert await exempt.contracts(["A"])
             monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        assert proxy.asked == []
+        assert proxy.requested == []
 
 
 async def test_stream_through_a_proxy_with_tls(
@@ -221,7 +221,7 @@ async def test_stream_reconnects_through_a_proxy_that_refused(
         connect(f"wss://{place}", proxy=proxy.url) as stream,
     ):
         assert (await take(stream)).timestamp_text == stamp(1)
-        assert len(proxy.asked) == 4
+        assert len(proxy.requested) == 4
     at = proxy.url.rpartition("@")[2]
     assert (
         f"no connection to wss://{place}/live/data/websocket/contract/name through the proxy {at}: "
@@ -231,7 +231,7 @@ async def test_stream_reconnects_through_a_proxy_that_refused(
     async with http_proxy(statuses=(502, 503)) as proxy, secure(rest.url) as place:
         async with ime_live.AsyncClient(f"https://{place}", proxy=proxy.url) as client:
             assert await client.contracts(["A"])
-        assert len(proxy.asked) == 3
+        assert len(proxy.requested) == 3
 
 
 async def test_wrong_password_of_a_proxy_is_an_error(rest: Rest, secure: Any) -> None:  # noqa: ANN401
@@ -246,7 +246,7 @@ async def test_wrong_password_of_a_proxy_is_an_error(rest: Rest, secure: Any) ->
                 with pytest.raises(ime_live.ServiceError, match="HTTP 407") as refused:
                     await client.contracts(["A"])
             assert "SECRET" not in str(refused.value)
-        assert len(proxy.asked) == 3  # none of them twice
+        assert len(proxy.requested) == 3  # none of them twice
 
 
 async def test_hanging_proxy_times_out(
@@ -287,7 +287,7 @@ def test_blocking_stream_through_a_proxy(rest: Rest) -> None:
                     assert client.contracts(["A"])
 
             await asyncio.to_thread(plain)
-            assert len(proxy.asked) == 1
+            assert len(proxy.requested) == 1
 
     asyncio.run(call())
 
@@ -295,18 +295,18 @@ def test_blocking_stream_through_a_proxy(rest: Rest) -> None:
 @asynccontextmanager
 async def proxy_answering(*statuses: int) -> AsyncIterator[tuple[str, list[bytes]]]:
     """An HTTP proxy that refuses to connect, one status a try, the last one repeated."""
-    asked: list[bytes] = []
+    requested: list[bytes] = []
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(await reader.readuntil(b"\r\n\r\n"))
-        status = statuses[min(len(asked), len(statuses)) - 1]
+        requested.append(await reader.readuntil(b"\r\n\r\n"))
+        status = statuses[min(len(requested), len(statuses)) - 1]
         writer.write(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
         await writer.drain()
         writer.close()
 
     server = await asyncio.start_server(refuse, "127.0.0.1", 0)
     async with server:
-        yield f"http://me:SECRET@127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+        yield f"http://me:SECRET@127.0.0.1:{server.sockets[0].getsockname()[1]}", requested
 
 
 async def test_proxy_that_cannot_reach_the_service_is_named(
@@ -314,12 +314,12 @@ async def test_proxy_that_cannot_reach_the_service_is_named(
 ) -> None:
     caplog.set_level(logging.DEBUG, "ime_live.client")
     async with (
-        proxy_answering(502, 503, 407) as (proxy, asked),
+        proxy_answering(502, 503, 407) as (proxy, requested),
         connect("ws://127.0.0.1:1", proxy=proxy) as stream,
     ):
         with pytest.raises(ime_live.ServiceError, match="HTTP 407"):
             await take(stream)
-        assert len(asked) == 3
+        assert len(requested) == 3
     assert "HTTP 502" in caplog.text
     assert "SECRET" not in caplog.text
 

@@ -19,11 +19,11 @@ Eventually = Callable[..., Awaitable[None]]
 async def test_proxy_that_closes_without_an_answer_is_logged_once(
     answer: bytes, reset: bool, eventually: Eventually, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked = ended = 0
+    requested = ended = 0
 
     async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal asked, ended
-        asked += 1
+        nonlocal requested, ended
+        requested += 1
         # The client may close the stream before it has sent anything.
         with suppress(OSError, asyncio.IncompleteReadError):
             # Bytes that were not read make the kernel reset the connection.
@@ -38,10 +38,10 @@ async def test_proxy_that_closes_without_an_answer_is_logged_once(
     async with await asyncio.start_server(close, "127.0.0.1", 0) as server:
         place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with connect("ws://127.0.0.1:1", proxy=f"http://{place}"):
-            await eventually(lambda: asked >= 3)
+            await eventually(lambda: requested >= 3)
     for _ in range(20):
         await asyncio.sleep(0)  # a connection that was accepted last begins
-    await eventually(lambda: ended == asked)
+    await eventually(lambda: ended == requested)
     [line] = {record.getMessage() for record in caplog.records}
     assert line == (
         "no connection to ws://127.0.0.1:1/live/data/websocket/contract/name through the proxy "

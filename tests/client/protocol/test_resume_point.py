@@ -103,13 +103,14 @@ def test_resume_without_loss_or_duplicates_over_any_history(
     number = 0
 
     def connect() -> None:
-        asked = resume_point.resumption(CONTRACTS)
+        requested = resume_point.resumption(CONTRACTS)
         resume_point.begin()
         due.clear()
         due.update(
             (key, version)
             for key, version in newest.items()
-            if version and (asked.snapshot or (asked.since and stamp(version) > asked.since))
+            if version
+            and (requested.snapshot or (requested.since and stamp(version) > requested.since))
         )
 
     def deliver(key: Key) -> None:

@@ -162,17 +162,17 @@ def test_contracts_beyond_the_length_of_a_url_are_subscribed_by_command() -> Non
     assert 0 < len(first) < len(long)
     change = adding(A)
     selection.add(change)
-    asked: list[Key] = []
+    requested: list[Key] = []
     while (request := selection.next_request()) is not None:
         assert len(request.to_json()) <= 4096
         names: list[Key] = [("name", word) for word in request.contract_names]
         ids: list[Key] = [("id", str(word)) for word in request.contract_ids]
-        asked += [*names, *ids]
+        requested += [*names, *ids]
         assert request.snapshot is True
-        assert selection.take_answer(answer(request, *first, *asked)) == ([], None)
+        assert selection.take_answer(answer(request, *first, *requested)) == ([], None)
         # A partial answer does not make the selection smaller.
         assert set(selection.selectors) >= {*long, ID}
-    assert [*first, *asked] == [*long, ID, A]
+    assert [*first, *requested] == [*long, ID, A]
     assert change.done
     assert set(selection.selectors) == {*long, ID, A}
     # A contract that was known and is not any more ends the stream.

@@ -21,7 +21,7 @@ async def test_snapshots_are_read_by_name_and_by_id(rest: Rest) -> None:
     assert whole["NOPE"] is None
     assert whole["A"] is not None
     assert whole["A"].best_limit["1"].buy_price == 999100
-    assert rest.asked == [
+    assert rest.requested == [
         ("/live/data/overview/contract/name", {"contract_names": ["A", "NOPE"]}, "Bearer t"),
         ("/live/data/overview/contract/id", {"contract_ids": ["1"]}, "Bearer t"),
     ]
@@ -36,7 +36,7 @@ async def test_one_section_is_read(rest: Rest) -> None:
     day = await client.snapshot(contract_ids=["1"], section=ime_live.Aggregate)
     assert day["1"] is not None
     assert day["1"].closing_price == 999393.5
-    assert [path for path, _, _ in rest.asked] == [
+    assert [path for path, _, _ in rest.requested] == [
         "/live/data/best-limit/contract/name",
         "/live/data/aggregate/contract/id",
     ]
@@ -56,7 +56,7 @@ async def test_option_chain_is_read(rest: Rest) -> None:
     rest.body = json.dumps({"Data": [row]}).encode()
     client = AsyncClient(rest.url)
     [pair] = await client.option_chain("سکه طلا", date(2026, 8, 1))
-    assert rest.asked[0][:2] == (
+    assert rest.requested[0][:2] == (
         "/static/data/contract/option-chain",
         {"underlying": ["سکه طلا"], "expiration": ["2026-08-01"]},
     )
@@ -101,12 +101,12 @@ async def test_markets_are_read(rest: Rest) -> None:
 
 async def test_contracts_have_all_fields_of_the_service(rest: Rest) -> None:
     await AsyncClient(rest.url).contracts(["A"])
-    assert rest.asked[0][1] == {"contract_names": ["A"], "details": ["true"]}
+    assert rest.requested[0][1] == {"contract_names": ["A"], "details": ["true"]}
 
 
 async def test_search_without_a_text_finds_the_market(rest: Rest) -> None:
     assert len(await AsyncClient(rest.url).search("IMEOption")) == 1
-    assert rest.asked[0][1] == {"market": ["IMEOption"], "details": ["true"]}
+    assert rest.requested[0][1] == {"market": ["IMEOption"], "details": ["true"]}
 
 
 async def test_overviews_and_contracts_are_read(rest: Rest) -> None:
@@ -129,7 +129,7 @@ async def test_overviews_and_contracts_are_read(rest: Rest) -> None:
 async def test_search_finds_contracts(rest: Rest) -> None:
     [found] = await AsyncClient(rest.url).search("IMEOption", "KASH05C")
     assert (found.contract_name, found.market) == ("A", ime_live.Market.OPTION)
-    assert rest.asked[0][1] == {
+    assert rest.requested[0][1] == {
         "market": ["IMEOption"],
         "Search_char": ["KASH05C"],
         "details": ["true"],

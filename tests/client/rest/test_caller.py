@@ -33,31 +33,31 @@ async def test_refused_token_is_renewed_once_or_an_error(rest: Rest) -> None:
     tokens = iter(["old", "new"])
     rest.statuses = [401]
     assert await AsyncClient(rest.url, token=lambda: next(tokens)).contracts(["A"])
-    assert [token for _, _, token in rest.asked] == ["Bearer bad", "Bearer old", "Bearer new"]
+    assert [token for _, _, token in rest.requested] == ["Bearer bad", "Bearer old", "Bearer new"]
 
 
 async def test_concurrent_calls_renew_an_expired_token_once(rest: Rest) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
 
     def token() -> str:
-        asked.append("asked")
-        return f"t{len(asked)}"
+        requested.append("token")
+        return f"t{len(requested)}"
 
     client = AsyncClient(rest.url, token=token)
     rest.good, rest.together = "t1", threading.Barrier(3)
     await asyncio.gather(*(client.contracts(["A"]) for _ in range(3)))
-    assert len(asked) == 1
+    assert len(requested) == 1
     rest.good = "t2"  # t1 is refused three times at the same time
     found = await asyncio.gather(*(client.contracts(["A"]) for _ in range(3)))
     assert [len(each) for each in found] == [1, 1, 1]
-    assert len(asked) == 2
+    assert len(requested) == 2
     rest.good = "another"
     ends = await asyncio.gather(
         *(client.contracts(["A"]) for _ in range(3)), return_exceptions=True
     )
     assert [type(end) for end in ends] == [ime_live.AuthenticationError] * 3
     # Retries end, but a later call is not lost.
-    rest.good, rest.together = f"t{len(asked) + 1}", None
+    rest.good, rest.together = f"t{len(requested) + 1}", None
     assert await client.contracts(["A"])
 
 
@@ -94,7 +94,7 @@ async def test_other_status_is_an_error_at_once(rest: Rest, status: int) -> None
     with pytest.raises(ime_live.ServiceError, match="so it is") as caught:
         await AsyncClient(rest.url).contracts(["A"])
     assert caught.value.status == status
-    assert len(rest.asked) == 1
+    assert len(rest.requested) == 1
 
 
 @each_row("arguments", [{"tries": 0}, {"read_timeout": 0}, {"connect_timeout": -1}, {"token": ""}])
@@ -130,12 +130,12 @@ async def test_temporarily_refused_token_is_retried(
     rest.statuses, rest.detail = [401, 401, 401], detail
     async with AsyncClient(rest.url, token="t", tries=3) as client:
         assert await client.contracts(["A"])
-        assert len(rest.asked) == 4
+        assert len(rest.requested) == 4
         assert len(waits) == 2  # the first time, a new token is requested at once
         rest.statuses = [401] * 9
         with pytest.raises(ime_live.AuthenticationError, match=detail):
             await client.contracts(["A"])
-        assert len(rest.asked) == 8
+        assert len(rest.requested) == 8
 
 
 async def test_token_is_renewed_even_with_one_try(rest: Rest) -> None:

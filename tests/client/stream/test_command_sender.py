@@ -35,11 +35,11 @@ async def test_answer_is_not_overdue_without_a_connection(
 ) -> None:
     monkeypatch.setattr("ime_live.client.stream.receiver.random.random", lambda: 0.99)
 
-    async def vanish_when_asked(connection: ServerConnection) -> None:
+    async def vanish_on_command(connection: ServerConnection) -> None:
         await connection.recv()
         connection.transport.abort()
 
-    async with service(vanish_when_asked, sending(update("A", 1))) as made:
+    async with service(vanish_on_command, sending(update("A", 1))) as made:
         async with connect(made.url, open_timeout=0.7, max_reconnect_delay=30.0) as stream:
             await eventually(lambda: stream.connected)
             change = asyncio.create_task(stream.add(["B"]))
@@ -108,11 +108,11 @@ async def test_full_queue_does_not_stop_commands_of_the_library() -> None:
 
 
 async def test_contracts_beyond_the_length_of_a_url_begin_as_the_program_wants() -> None:
-    asked: list[dict[str, Any]] = []
+    requested: list[dict[str, Any]] = []
 
     def listening(*messages: bytes) -> Callable[[ServerConnection], Awaitable[None]]:
         async def listen(connection: ServerConnection) -> None:
-            asked.append(msgspec.json.decode(await connection.recv()))
+            requested.append(msgspec.json.decode(await connection.recv()))
             for message in messages:
                 await connection.send(message, text=True)
 
@@ -125,7 +125,7 @@ async def test_contracts_beyond_the_length_of_a_url_begin_as_the_program_wants()
     ):
         await take(stream)
     # A change during a break must not be missed.
-    assert [request["snapshot"] for request in asked] == [False, True]
+    assert [request["snapshot"] for request in requested] == [False, True]
     seventh = [
         update("A", number).replace(b'"contractName":"A"', b'"ContractId":"7"')
         for number in (4, 5, 6)
@@ -135,4 +135,4 @@ async def test_contracts_beyond_the_length_of_a_url_begin_as_the_program_wants()
         connect(made.url, "A", contract_ids=[7], since=stamp(5)) as stream,
     ):
         assert (await take(stream)).timestamp_text == stamp(6)
-    assert asked[-1]["snapshot"] is True
+    assert requested[-1]["snapshot"] is True

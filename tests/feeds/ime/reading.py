@@ -103,7 +103,7 @@ class Waiting(SleeplessClock):
 
     def __init__(self, hub: Hub, limit: int = 3, **more: Any) -> None:  # noqa: ANN401 - any option
         super().__init__()
-        self.asked: list[int] = []
+        self.requested: list[int] = []
         """The requests that had come before each wait."""
         self._hub = hub
         self._limit = limit
@@ -111,13 +111,13 @@ class Waiting(SleeplessClock):
 
     async def sleep(self, seconds: float) -> None:
         await super().sleep(seconds)
-        self.asked.append(len(self._hub.requests))
+        self.requested.append(len(self._hub.requests))
         if len(self.waits) >= self._limit:
             await asyncio.sleep(NEVER)
 
     async def __aenter__(self) -> Waiting:
         self._task = asyncio.create_task(self._read())
-        await self._hub.until(lambda: len(self.asked) >= self._limit)
+        await self._hub.until(lambda: len(self.requested) >= self._limit)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -16,7 +16,7 @@ from tests.support.signalr.refusals import Refusal
 async def test_front_page_is_loaded_for_cookies_once_and_not_with_each_try(hub: Hub) -> None:
     hub.refuse("negotiate", Refusal.FORBIDDEN)
     async with Waiting(hub) as waiting:
-        assert waiting.asked == [3, 4, 5]
+        assert waiting.requested == [3, 4, 5]
         assert [each.path for each in hub.requests].count("/") == 1
 
 
@@ -75,4 +75,4 @@ async def test_refusal_of_negotiate_is_the_reason_of_the_connection_state(
     hub.negotiation = answer
     async with Waiting(hub, limit=1) as waiting:
         assert waiting.client.connection_state.error == reason
-        assert waiting.asked == [1]
+        assert waiting.requested == [1]

@@ -51,7 +51,7 @@ class Boards(LoopbackServer):
         self.silent: set[str] = set()
         self.requests: list[Request] = []
 
-    def asked(self, name: str) -> list[Request]:
+    def requested(self, name: str) -> list[Request]:
         return [each for each in self.requests if each.path == f"/api/{name}"]
 
     async def answer(self, exchange: Exchange) -> None:
@@ -218,7 +218,7 @@ async def test_polling_sends_if_none_match_with_the_etag(boards: Boards) -> None
         del boards.tags[CDC]
         await polling.again()
         await polling.again()
-    tags = [each.header("if-none-match") for each in boards.asked(CDC)]
+    tags = [each.header("if-none-match") for each in boards.requested(CDC)]
     assert tags == ["", '"1"', '"1"', '"2"', '"2"', ""]
 
 
@@ -296,12 +296,12 @@ async def test_board_is_not_polled_during_its_retry_after(boards: Boards) -> Non
     boards.answers[OPTIONS] = busy("5")
     async with Polling(boards) as polling:  # every 2 s
         boards.answers[OPTIONS] = body("[]")
-        asked = [len(boards.asked(OPTIONS))]
+        requested = [len(boards.requested(OPTIONS))]
         for _ in range(4):
             await polling.again()
-            asked.append(len(boards.asked(OPTIONS)))
-        assert asked == [1, 1, 1, 2, 3]
-        assert len(boards.asked(FUTURES)) == 5
+            requested.append(len(boards.requested(OPTIONS)))
+        assert requested == [1, 1, 1, 2, 3]
+        assert len(boards.requested(FUTURES)) == 5
         assert polling.error == ""
 
 
@@ -322,7 +322,7 @@ async def test_retry_after_of_a_board_is_limited(boards: Boards) -> None:
     async with Polling(boards, {"updateCDCMarketsInfo"}) as polling:
         polling.now += MAX_SECONDS
         await polling.again()
-        assert len(boards.asked(CDC)) == 2
+        assert len(boards.requested(CDC)) == 2
 
 
 async def test_unanswered_board_times_out(boards: Boards) -> None:

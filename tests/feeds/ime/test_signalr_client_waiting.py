@@ -24,7 +24,7 @@ async def test_refused_negotiate_is_asked_once_and_waited_for(hub: Hub, how: Ref
     hub.ask_to_wait("7")
     async with Waiting(hub) as waiting:
         assert waiting.waits == [7.0] * 3
-        assert waiting.asked == [1, 2, 3]  # a request a try, with no front page
+        assert waiting.requested == [1, 2, 3]  # a request a try, with no front page
         assert "negotiate: HTTP" in (waiting.client.connection_state.error or "")
 
 
@@ -39,7 +39,7 @@ async def test_retry_after_of_the_hub_is_limited(hub: Hub, said: str) -> None:
 async def test_busy_server_is_asked_once_a_try_also_when_it_names_no_time(hub: Hub) -> None:
     hub.refuse("negotiate", Refusal.BUSY)
     async with Waiting(hub) as waiting:
-        assert waiting.asked == [1, 2, 3]
+        assert waiting.requested == [1, 2, 3]
 
 
 async def test_refused_start_is_waited_for_and_no_other_transport_tried(hub: Hub) -> None:

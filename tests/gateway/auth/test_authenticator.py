@@ -45,7 +45,7 @@ class GivenKeys:
 
     def __init__(self, *keys: Key, learnt: Key | None = None) -> None:
         self.keys: Sequence[Key] = keys
-        self.asked: list[tuple[str, str | None]] = []
+        self.requested: list[tuple[str, str | None]] = []
         self._learnt = learnt
 
     def reload(self) -> None: ...
@@ -57,7 +57,7 @@ class GivenKeys:
     async def aclose(self) -> None: ...
 
     async def load_key(self, algorithm: str, kid: str | None) -> bool:
-        self.asked.append((algorithm, kid))
+        self.requested.append((algorithm, kid))
         if self._learnt is None:
             return False
         self.keys = [self._learnt]
@@ -345,14 +345,14 @@ class TestKeyRefresh:
 
         await JwtAuthenticator(source, clock=FakeClock(NOW)).authenticate(TOKEN)
 
-        assert source.asked == []
+        assert source.requested == []
 
     async def test_unknown_key_causes_a_refresh(self) -> None:
         source = GivenKeys(KEYS["RS256"], learnt=Key(EC_KEY.public_key(), "new"))
         token = jwt.encode(CLAIMS, EC_KEY, algorithm="ES256", headers={"kid": "new"})
 
         assert await JwtAuthenticator(source, clock=FakeClock(NOW)).authenticate(token)
-        assert source.asked == [("ES256", "new")]
+        assert source.requested == [("ES256", "new")]
 
     async def test_refreshed_keys_may_still_refuse_the_token(self) -> None:
         source = GivenKeys(learnt=Key(ED_KEY.public_key(), "new"))

@@ -72,8 +72,8 @@ def test_live_data_has_the_section_of_each_contract_or_null(
 ) -> None:
     with_state, without = contract(1, Market.OPTION), contract(2, Market.FUTURES)
     states = {"1": read_sections(stored(payload()))}
-    asked = {'an "odd" name\\': with_state, "KASH2": without, "ندارد": None}
-    found = live_data(section, asked, states, TODAY)
+    requested = {'an "odd" name\\': with_state, "KASH2": without, "ندارد": None}
+    found = live_data(section, requested, states, TODAY)
     first, second, third = msgspec.json.decode(found.json).items()
     assert (first[0], second[0], third) == ('an "odd" name\\', "KASH2", ("ندارد", None))
     assert not found.is_complete
@@ -93,9 +93,9 @@ def test_contracts_that_cannot_be_read_are_null_and_named(payload: MakePayload) 
         "1": read_sections(stored(payload())),
         "2": PayloadError("not JSON"),
     }
-    asked = {"A": contract(1), 'the "odd" %s': contract(2), "C": contract(3), "ندارد": None}
+    requested = {"A": contract(1), 'the "odd" %s': contract(2), "C": contract(3), "ندارد": None}
     for section in Section:
-        found = live_data(section, asked, states, TODAY)
+        found = live_data(section, requested, states, TODAY)
         assert found.unreadable == ('the "odd" %s',)
         status = msgspec.json.decode(response_body(found, 5))["Status"]
         assert (status["State"], status["StatusCode"], status["ServerTimeStamp"]) == (True, 200, 5)
@@ -103,7 +103,7 @@ def test_contracts_that_cannot_be_read_are_null_and_named(payload: MakePayload) 
         assert 'the market data of the "odd" %s cannot be read' in english
         assert 'دادهٔ بازار the "odd" %s خوانده نمی‌شود' in persian
         assert "null" in english
-    data = msgspec.json.decode(live_data(Section.AGGREGATE, asked, states, TODAY).json)
+    data = msgspec.json.decode(live_data(Section.AGGREGATE, requested, states, TODAY).json)
     assert data['the "odd" %s'] is None
 
 

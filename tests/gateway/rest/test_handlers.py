@@ -62,7 +62,7 @@ class World:
         self.readable = True
         self.status: FeedStatus | None = None
         self.error: StoreError | None = None
-        self.asked: list[set[str]] = []
+        self.requested: list[set[str]] = []
         self.bars = Bars()
         self._sections = sections
         others: Any = cast("Any", self)
@@ -87,7 +87,7 @@ class World:
         return self.identity
 
     async def read(self, ids: Iterable[str]) -> Mapping[str, Sections]:
-        self.asked.append(set(ids))
+        self.requested.append(set(ids))
         if self.error is not None:
             raise self.error
         return {"1": self._sections, "9": self._sections}
@@ -135,7 +135,7 @@ async def refused(answer: Awaitable[object]) -> RefusedError:
 async def test_data_is_keyed_by_the_requested_names(world: World, payload: MakePayload) -> None:
     found = await world.live(NAMES)
     assert found == {"KASH05": payload()["Aggregate"], "XYZ": None, "سكه0312پ۰۱": None}
-    assert world.asked == [{"1", "3"}]
+    assert world.requested == [{"1", "3"}]
     assert await world.live("contract_name=OLD&contract_name=OLD") == {
         "OLD": payload()["Aggregate"]
     }
@@ -144,13 +144,13 @@ async def test_data_is_keyed_by_the_requested_names(world: World, payload: MakeP
 
 async def test_request_of_unknown_contracts_reads_nothing_from_the_store(world: World) -> None:
     assert await world.live("contract_names=9") == {"9": None}
-    assert world.asked == []
+    assert world.requested == []
 
 
 async def test_static_data_is_in_the_requested_order(world: World) -> None:
     found = await world.static(NAMES + "&contract_names=KASH05")
     assert [each and each["contractId"] for each in found] == ["1", None, "3", "1"]
-    assert world.asked == []
+    assert world.requested == []
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ async def test_option_chain_has_calls_and_puts_side_by_side(world: World) -> Non
     assert chain[1]["put"]["Aggregate"] is None
     assert chain[1]["call"]["market"] == "IMEOption"
     assert chain[1]["call"]["DaysToExpiration"] == 41
-    assert world.asked == [{"1", "2", "3", "4"}]
+    assert world.requested == [{"1", "2", "3", "4"}]
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ async def test_option_chain_shows_only_options_that_the_token_covers(world: Worl
     world.identity = Identity("alice", None, ("C110",))
     [pair] = await world.chain("underlying=GC")
     assert (pair["call"]["contractName"], pair["put"]) == ("C110", None)
-    assert world.asked == [{"1"}]
+    assert world.requested == [{"1"}]
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ async def test_option_chain_refuses_bad_parameters(world: World, query: str, tex
     world.registry = CHAIN
     with pytest.raises(RefusedError, match=text):
         await world.chain(query)
-    assert world.asked == []
+    assert world.requested == []
 
 
 async def test_option_chain_of_too_many_options_is_refused(world: World) -> None:
@@ -376,11 +376,11 @@ class Bars:
 
     def __init__(self) -> None:
         self.stored: dict[tuple[str, date], list[Bar]] = {}
-        self.asked: list[tuple[str, date]] = []
+        self.requested: list[tuple[str, date]] = []
         self.error: StoreError | None = None
 
     async def read(self, days: Sequence[tuple[str, date]]) -> list[list[Bar]]:
-        self.asked += days
+        self.requested += days
         if self.error is not None:
             raise self.error
         return [self.stored.get(each, []) for each in days]
@@ -429,11 +429,11 @@ async def test_candles_of_a_market_are_limited_like_those_of_names(world: World)
         "KASH05",
         "KASH06",
     }
-    asked = len(world.bars.asked)
-    assert asked == 2 * 25
+    requested = len(world.bars.requested)
+    assert requested == 2 * 25
     error = await refused(candles(world, "market=IMEFutures&from=2026-08-01&to=2026-11-25"))
     assert "at most 100, got 2 times more than 100; ask for fewer" in error.reason
-    assert len(world.bars.asked) == asked
+    assert len(world.bars.requested) == requested
     assert await candles(world, "market=IMEFund&from=2026-11-24") == {}
 
 

@@ -47,7 +47,7 @@ class World:
         self.reached = True
         self.error: StoreError | None = None
         self.stored = {"1": NOW - 1_500_000, "2": NOW + 5}
-        self.asked = 0
+        self.requests = 0
         others: Any = cast("Any", self)
         self.seconds = 0.0
         diagnostics = Diagnostics()
@@ -68,7 +68,7 @@ class World:
         )
 
     async def read(self, ids: Iterable[str]) -> Mapping[str, int]:
-        self.asked += 1
+        self.requests += 1
         if self.error is not None:
             raise self.error
         return {i: self.stored[i] for i in ids if i in self.stored}
@@ -155,7 +155,7 @@ async def test_status_report_during_an_outage_has_no_versions(world: World) -> N
     assert report["contracts"]["id:1"]["timestamp"] is None
     world.reached = False
     assert (await world.report())["redis"] is False
-    assert world.asked == 1
+    assert world.requests == 1
 
 
 @pytest.mark.parametrize("query", ["contract_names=XYZ", "contract_ids=KASH05"])
@@ -163,7 +163,7 @@ async def test_status_report_of_an_unknown_contract_is_refused(world: World, que
     with pytest.raises(RefusedError, match="unknown contract: ") as caught:
         await world.report(query)
     assert caught.value.code is CloseCode.POLICY_VIOLATION
-    assert world.asked == 0
+    assert world.requests == 0
 
 
 async def test_status_reports_count_towards_the_rate_limit(world: World) -> None:

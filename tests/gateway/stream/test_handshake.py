@@ -64,11 +64,11 @@ offers = st.tuples(
 
 @given(st.lists(st.tuples(keys, offers), max_size=12), st.booleans())
 def test_handshake_answer_equals_that_of_a_new_negotiator(
-    asked: list[tuple[str | None, tuple[str | None, str | None, str | None]]],
+    requested: list[tuple[str | None, tuple[str | None, str | None, str | None]]],
     compression: bool,
 ) -> None:
     warm = Negotiator(compression=compression)
-    for key, offer in asked:
+    for key, offer in requested:
         for method in ("GET", "POST", "GET"):
             request = head(key, *offer, method=method)
             assert same(warm.negotiate(request), fresh(request, compression=compression))

@@ -29,7 +29,7 @@ class Store:
         }
         self.down = False
         self.calls: list[str] = []
-        self.asked = asyncio.Event()
+        self.requested = asyncio.Event()
 
     async def registered(
         self, ids: Sequence[str] | None = None, /
@@ -39,7 +39,7 @@ class Store:
 
     async def _answer(self, call: str) -> None:
         self.calls.append(call)
-        self.asked.set()
+        self.requested.set()
         await asyncio.sleep(0)
         if self.down:
             raise StoreError("Redis is away")
@@ -59,11 +59,11 @@ class Running:
             await asyncio.sleep(0)
         assert not self.task.done()
 
-    async def asked_again(self) -> None:
+    async def requested_again(self) -> None:
         """Wait until it asks the store by itself."""
-        self.store.asked.clear()
+        self.store.requested.clear()
         async with asyncio.timeout(5):
-            await self.store.asked.wait()
+            await self.store.requested.wait()
         await self.settle()
 
     def put(self, *contracts: Contract) -> None:
@@ -210,7 +210,7 @@ async def test_failed_read_keeps_known_contracts_and_is_retried(
     assert logs[0]["known"] == 2
     running.store.down = False
     # An announcement that could not be followed is not forgotten.
-    await running.asked_again()
+    await running.requested_again()
     assert running.ids == set()
 
 
@@ -222,7 +222,7 @@ async def test_failed_first_read_is_retried(monkeypatch: pytest.MonkeyPatch) -> 
     await running.settle()
     assert not running.cache.loaded
     store.down = False
-    await running.asked_again()
+    await running.requested_again()
     assert running.ids == {"1"}
     running.task.cancel()
 
@@ -232,7 +232,7 @@ async def test_unannounced_change_is_read_after_the_interval() -> None:
     running = Running(Store(contract("1")), interval=0.005)
     await running.settle()
     running.store.held["2"] = contract("2")
-    await running.asked_again()
+    await running.requested_again()
     assert running.ids == {"1", "2"}
     assert running.store.calls[:2] == ["all", "all"]
     running.task.cancel()

@@ -40,7 +40,7 @@ class Store:
         """Contracts whose states nobody has confirmed in the present history."""
         self.silent: StoreError | None = None
         """Why it does not tell that."""
-        self.asked: list[list[str]] = []
+        self.requested: list[list[str]] = []
         self.meanwhile: Callable[[], None] = lambda: None
         """Happens after the states were read, and before they are told."""
         self.before_lift: Callable[[], object] = lambda: None
@@ -85,7 +85,7 @@ class Store:
         return found
 
     async def in_present_history(self, histories: Mapping[str, bytes], /) -> set[str]:
-        self.asked.append(sorted(histories))
+        self.requested.append(sorted(histories))
         await asyncio.sleep(0)
         if self.silent is not None:
             raise self.silent
@@ -429,19 +429,19 @@ class TestLostStates:
     ) -> None:
         version = await publish(gateway, A)
         await gateway.current()
-        assert gateway.store.asked == []
+        assert gateway.store.requested == []
         self.come(gateway, version)  # has just this state
         await gateway.current()
-        assert gateway.store.asked == []
+        assert gateway.store.requested == []
         self.come(gateway, version + 1)
         await gateway.current()
-        assert gateway.store.asked == [["1"]]
+        assert gateway.store.requested == [["1"]]
         # It has been answered for this client.
         await gateway.current()
-        assert gateway.store.asked == [["1"]]
+        assert gateway.store.requested == [["1"]]
         self.come(gateway, version + 1)
         await gateway.current()
-        assert gateway.store.asked == [["1"], ["1"]]
+        assert gateway.store.requested == [["1"], ["1"]]
 
     async def test_resume_within_the_present_history_is_current(self, gateway: Gateway) -> None:
         version = await publish(gateway, A)
@@ -479,7 +479,7 @@ class TestLostStates:
             gateway.world.states.expect(["1", "unknown"], version + 1)
             await gateway.reconciler.current(["1", "2"])
         # A result of less than a second ago holds for the next client.
-        assert gateway.store.asked == [["1"]]
+        assert gateway.store.requested == [["1"]]
 
 
 class TestSeveralGateways:

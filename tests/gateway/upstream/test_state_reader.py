@@ -23,7 +23,7 @@ class World:
 
     def __init__(self, payload: MakePayload, time_limit: float) -> None:
         self._payload = payload
-        self.asked: list[list[str]] = []
+        self.requested: list[list[str]] = []
         self.price = 1
         self.open = asyncio.Event()
         self.open.set()
@@ -35,7 +35,7 @@ class World:
 
     async def states(self, ids: Iterable[str], /) -> Mapping[str, LastState | PayloadError]:
         ids = list(ids)
-        self.asked.append(ids)
+        self.requested.append(ids)
         payload = self._payload(Aggregate={"last_price": self.price})
         await self.open.wait()
         if self.error is not None:
@@ -54,9 +54,9 @@ class World:
             raise found
         return int(msgspec.json.decode(found["Aggregate"])["last_price"])
 
-    async def when_asked(self, readings: int) -> None:
+    async def when_requested(self, readings: int) -> None:
         async with asyncio.timeout(5):
-            while len(self.asked) < readings:  # noqa: ASYNC110 - nothing sets an event
+            while len(self.requested) < readings:  # noqa: ASYNC110 - nothing sets an event
                 await asyncio.sleep(0)
 
 
@@ -69,36 +69,36 @@ async def world(payload: MakePayload) -> AsyncIterator[World]:
 
 async def test_requests_of_one_turn_share_a_round_trip(world: World) -> None:
     answers = await asyncio.gather(*(world.reader.read([str(n % 3), "none"]) for n in range(30)))
-    assert world.asked == [["0", "none", "1", "2"]]
+    assert world.requested == [["0", "none", "1", "2"]]
     assert all(set(answer) == {"0", "1", "2"} for answer in answers)
 
 
 async def test_requests_during_a_read_share_the_next_round_trip(world: World) -> None:
     world.open.clear()
     first = asyncio.create_task(world.price_of("1"))
-    await world.when_asked(1)
+    await world.when_requested(1)
     world.price = 2
     later = [asyncio.create_task(world.price_of(str(n % 2))) for n in range(30)]
     await asyncio.sleep(0)
-    assert world.asked == [["1"]]
+    assert world.requested == [["1"]]
     world.open.set()
     # The read for the first one began before the price changed; the others see the change.
     assert await first == 1
     assert await asyncio.gather(*later) == [2] * 30
-    assert world.asked == [["1"], ["0", "1"]]
+    assert world.requested == [["1"], ["0", "1"]]
 
 
 async def test_states_are_not_cached(world: World) -> None:
     for price in (1, 2, 3):
         world.price = price
         assert await world.price_of("1") == price
-    assert len(world.asked) == 3
+    assert len(world.requested) == 3
 
 
 async def test_cancelled_request_does_not_affect_others(world: World) -> None:
     world.open.clear()
     leaves, stays = (asyncio.create_task(world.price_of("1")) for _ in range(2))
-    await world.when_asked(1)
+    await world.when_requested(1)
     leaves.cancel()
     world.open.set()
     assert await stays == 1
@@ -120,7 +120,7 @@ async def test_store_error_reaches_all_requests_and_is_logged_once_per_outage(wo
         with pytest.raises(StoreError):
             await world.price_of("1")
     assert [line["error"] for line in logs] == ["away", "away again"]
-    assert len(world.asked) == 5
+    assert len(world.requested) == 5
 
 
 async def test_unexpected_error_reaches_its_requests_and_reading_continues(world: World) -> None:
@@ -136,14 +136,14 @@ async def test_hanging_store_times_out(payload: MakePayload) -> None:
     world.open.clear()
     with structlog.testing.capture_logs() as logs:
         first = asyncio.create_task(world.price_of("1"))
-        await world.when_asked(1)
+        await world.when_requested(1)
         second = asyncio.create_task(world.price_of("1"))
         for task in (first, second):
             with pytest.raises(StoreError, match="did not answer within"):
                 await task
         # The first reading still hangs; a later client does not wait for it.
         third = asyncio.create_task(world.price_of("1"))
-        await world.when_asked(2)
+        await world.when_requested(2)
         world.open.set()
         assert await third == 1
     assert len(logs) == 1
@@ -154,7 +154,7 @@ async def test_closing_cancels_reads_under_way(payload: MakePayload) -> None:
     world = World(payload, time_limit=0.05)
     world.open.clear()
     waiting = asyncio.create_task(world.price_of("1"))
-    await world.when_asked(1)
+    await world.when_requested(1)
     await world.reader.aclose()
     with pytest.raises(StoreError):
         await waiting
@@ -193,4 +193,4 @@ async def test_contracts_of_an_unreachable_shard_fail_their_requests_only(
     assert good == 1
     assert isinstance(mixed, StoreError)
     assert isinstance(bad, StoreError)
-    assert len(world.asked) == 1
+    assert len(world.requested) == 1

@@ -31,7 +31,7 @@ class World:
         self.groups: list[SubscriberGroup] = []
         self.went = asyncio.Event()
         self.sent: list[tuple[list[SubscriberGroup], set[str]]] = []
-        self.asked: list[set[str]] = []
+        self.requested: list[set[str]] = []
         self.behind: set[str] = set()
         self.error: StoreError | None = None
         self.hangs = False
@@ -45,7 +45,7 @@ class World:
         return iter([None] * 3)
 
     async def current(self, ids: Iterable[str]) -> Collection[str]:
-        self.asked.append(set(ids))
+        self.requested.append(set(ids))
         if self.hangs:
             await asyncio.sleep(3600)
         if self.error is not None:
@@ -78,14 +78,14 @@ async def test_round_without_watchers_reads_nothing(world: World) -> None:
     world.loop.on_change()
     for _ in range(20):
         await asyncio.sleep(0)
-    assert (world.asked, world.sent) == ([], [])
+    assert (world.requested, world.sent) == ([], [])
 
 
 async def test_round_compares_all_watched_contracts_at_once(world: World) -> None:
     world.groups = [SubscriberGroup("1", "2"), SubscriberGroup("2", "3")]
     world.behind = {"3", "4"}
     assert await world.go() == (world.groups, {"1", "2"})
-    assert world.asked == [{"1", "2", "3"}]
+    assert world.requested == [{"1", "2", "3"}]
 
 
 async def test_client_joining_during_a_round_is_not_part_of_it(world: World) -> None:
@@ -133,4 +133,4 @@ async def test_unreachable_store_is_not_compared(world: World) -> None:
     world.groups = [SubscriberGroup("1")]
     world.reached = False
     assert await world.go() == (world.groups, set())
-    assert not world.asked
+    assert not world.requested

@@ -447,9 +447,9 @@ class TestFaults:
         world.connected = False
         world.readings[-1].answer.set_exception(StoreError("connection to Redis lost"))
         await world.settle()
-        asked = len(world.readings)
+        requested = len(world.readings)
         await world.settle()
-        assert len(world.readings) == asked
+        assert len(world.readings) == requested
         world.stored["1"] = Update(NOW + 1, A)
         world.connected, world.slow_states = True, False
         world.upstream.on_connected()

@@ -21,12 +21,12 @@ class World:
     def __init__(self) -> None:
         self.seconds = 100.0
         self.stored = {"1": 11, "2": 22}
-        self.asked: list[list[str]] = []
+        self.requested: list[list[str]] = []
         self.error: StoreError | None = None
         self.read = VersionCache(self, clock=GivenClock(monotonic=lambda: self.seconds)).read
 
     async def versions(self, ids: Sequence[str], /) -> Mapping[str, int]:
-        self.asked.append(list(ids))
+        self.requested.append(list(ids))
         await asyncio.sleep(0)
         if self.error is not None:
             raise self.error
@@ -46,20 +46,20 @@ async def test_each_version_is_read_at_most_once_per_second(world: World) -> Non
     world.seconds += MAX_AGE / 2
     assert await world.read(["1", "2"]) == {"1": 12, "2": 22}
     assert await world.read([]) == {}
-    assert world.asked == [["1", "3"], ["2"], ["1"]]
+    assert world.requested == [["1", "3"], ["2"], ["1"]]
 
 
 async def test_concurrent_requests_share_one_read(world: World) -> None:
     answers = await asyncio.gather(*(world.read(["1", "2"]) for _ in range(20)))
     assert answers == [{"1": 11, "2": 22}] * 20
-    assert len(world.asked) == 1
+    assert len(world.requested) == 1
 
 
 async def test_failed_read_is_cached_for_a_second(world: World) -> None:
     world.error = StoreError("away")
     errors = await asyncio.gather(*(world.read(["1"]) for _ in range(20)), return_exceptions=True)
     assert [str(error) for error in errors] == ["away"] * 20
-    assert len(world.asked) == 1
+    assert len(world.requested) == 1
     world.error = None
     with pytest.raises(StoreError, match="away"):
         await world.read(["2"])

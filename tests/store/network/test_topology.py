@@ -21,13 +21,13 @@ class Server:
 
     def __init__(self, name: str, *, error: Exception | None = None, hangs: bool = False) -> None:
         self.name = name
-        self.asked = False
+        self.requested = False
         self.given_up = False
         self._error = error
         self._hangs = hangs
 
     async def ask(self) -> str:
-        self.asked = True
+        self.requested = True
         if self._hangs:
             try:
                 await asyncio.Event().wait()
@@ -41,7 +41,7 @@ class Server:
 async def test_first_answering_server_is_used() -> None:
     first, second = Server("first"), Server("second")
     assert await first_answer([first.ask, second.ask]) == "first"
-    assert not second.asked
+    assert not second.requested
 
 
 async def test_failing_or_hanging_server_is_followed_by_the_next(
@@ -53,7 +53,7 @@ async def test_failing_or_hanging_server_is_followed_by_the_next(
     good, last = Server("good"), Server("last")
     servers = (failing, hanging, failing, good, last)
     assert await first_answer([server.ask for server in servers]) == "good"
-    assert not last.asked
+    assert not last.requested
     await asyncio.sleep(0)
     assert hanging.given_up
 

@@ -122,8 +122,8 @@ class Hub(LoopbackServer):
 
     def story(self) -> str:
         """Return the latest requests to the SignalR hub, and the violations."""
-        asked = [f"{r.path} {r.query.get('transport', '')}" for r in self.requests[-20:]]
-        return f"{asked}, {super().story()}"
+        recent = [f"{r.path} {r.query.get('transport', '')}" for r in self.requests[-20:]]
+        return f"{recent}, {super().story()}"
 
     @property
     def reachable(self) -> bool:
