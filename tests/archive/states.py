@@ -10,7 +10,7 @@ from typing import Any
 DAY = "2026-05-23"
 
 
-def stamp(number: int, day: str = DAY) -> str:
+def timestamp(number: int, day: str = DAY) -> str:
     """A timestamp; those of larger numbers are later."""
     return f"{day}T10:00:00.{number:06}"
 
@@ -19,7 +19,7 @@ def state(contract_id: str, number: int, day: str = DAY) -> bytes:
     """A message, as it comes from the gateway."""
     return (
         f'{{"channel":"IME Stream","ContractId":"{contract_id}",'
-        f'"timestamp":"{stamp(number, day)}","data":{{"n":{number}}}}}'
+        f'"timestamp":"{timestamp(number, day)}","data":{{"n":{number}}}}}'
     ).encode()
 
 

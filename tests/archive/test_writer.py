@@ -11,7 +11,7 @@ import pytest
 from ime_live.archive.writer import ArchiveWriter
 from ime_live.contracts import Contract
 from ime_live.errors import FeedError
-from tests.archive.states import DAY, events, lines, numbers, stamp, state
+from tests.archive.states import DAY, events, lines, numbers, state, timestamp
 
 NEXT = "2026-05-24"
 A = Contract(contract_id="1", contract_name="A")
@@ -19,7 +19,7 @@ B = Contract(contract_id="2", contract_name="B")
 
 
 def take(writer: ArchiveWriter, contract_id: str, number: int, day: str = DAY) -> bool:
-    return writer.take(contract_id, stamp(number, day), state(contract_id, number, day))
+    return writer.take(contract_id, timestamp(number, day), state(contract_id, number, day))
 
 
 def file_of(folder: Path, day: str = DAY) -> Path:
@@ -63,8 +63,8 @@ def test_resume_writes_no_state_twice(tmp_path: Path) -> None:
         take(writer, "2", 1)
         take(writer, "1", 5, NEXT)
     with ArchiveWriter(tmp_path) as writer:
-        assert writer.last == {"1": stamp(5, NEXT), "2": stamp(1)}
-        assert writer.last_time == stamp(5, NEXT)
+        assert writer.last == {"1": timestamp(5, NEXT), "2": timestamp(1)}
+        assert writer.last_time == timestamp(5, NEXT)
         assert not take(writer, "1", 5, NEXT)
         assert not take(writer, "1", 1)
         assert not take(writer, "2", 1)
@@ -74,7 +74,7 @@ def test_resume_writes_no_state_twice(tmp_path: Path) -> None:
     assert numbers(file_of(tmp_path)) == [("1", 1), ("2", 1), ("2", 2)]
     assert numbers(file_of(tmp_path, NEXT)) == [("1", 5), ("1", 6)]
     with ArchiveWriter(tmp_path) as writer:
-        assert writer.last == {"1": stamp(6, NEXT), "2": stamp(2)}
+        assert writer.last == {"1": timestamp(6, NEXT), "2": timestamp(2)}
 
 
 def test_timestamp_that_goes_back_is_not_written(tmp_path: Path) -> None:
@@ -96,15 +96,15 @@ def test_every_cut_of_the_last_member_is_repaired(tmp_path: Path) -> None:
     content = file_of(tmp_path).read_bytes()
     for length in range(len(content)):
         file_of(tmp_path).write_bytes(content[:length])
-        told: list[str] = []
-        with ArchiveWriter(tmp_path, report=told.append) as writer:
-            assert writer.last == ({"1": stamp(1)} if length >= whole else {})
+        reports: list[str] = []
+        with ArchiveWriter(tmp_path, report=reports.append) as writer:
+            assert writer.last == ({"1": timestamp(1)} if length >= whole else {})
             writer.note_contract(A)
             assert take(writer, "1", 2)
         known = [("1", 1), ("1", 2)] if length >= whole else [("1", 2)]
         assert numbers(file_of(tmp_path)) == known
         assert events(file_of(tmp_path)) == ["header", "contract"]
-        assert len(told) == (length not in {0, whole})
+        assert len(reports) == (length not in {0, whole})
 
 
 def test_unfinished_first_member_of_a_day_resumes_from_the_day_before(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_unfinished_first_member_of_a_day_resumes_from_the_day_before(tmp_path: 
     file = file_of(tmp_path, NEXT)
     file.write_bytes(file.read_bytes()[:-1])
     with ArchiveWriter(tmp_path) as writer:
-        assert writer.last == {"1": stamp(1)}
+        assert writer.last == {"1": timestamp(1)}
         assert take(writer, "1", 2, NEXT)
     assert numbers(file) == [("1", 2)]
     assert events(file) == ["header", "opening"]
@@ -129,13 +129,13 @@ def test_damaged_part_is_kept_beside_the_file(tmp_path: Path) -> None:
     content = file_of(tmp_path).read_bytes()
     damaged = content[: whole + 15] + b"damage" + content[whole + 21 :]
     file_of(tmp_path).write_bytes(damaged)
-    told: list[str] = []
-    with ArchiveWriter(tmp_path, report=told.append) as writer:
+    reports: list[str] = []
+    with ArchiveWriter(tmp_path, report=reports.append) as writer:
         take(writer, "1", 3)
     assert numbers(file_of(tmp_path)) == [("1", 1), ("1", 3)]
     beside = tmp_path / f"{DAY}.ndjson.gz.damaged-{whole}"
     assert beside.read_bytes() == damaged[whole:]
-    assert beside.name in told[0]
+    assert beside.name in reports[0]
 
 
 def test_foreign_line_is_reported(tmp_path: Path) -> None:
@@ -143,10 +143,10 @@ def test_foreign_line_is_reported(tmp_path: Path) -> None:
         take(writer, "1", 1)
     with file_of(tmp_path).open("ab") as file:
         file.write(gzip.compress(b"mine\n"))
-    told: list[str] = []
-    with ArchiveWriter(tmp_path, report=told.append) as writer:
-        assert writer.last == {"1": stamp(1)}
-    assert "not a line of an archive" in told[0]
+    reports: list[str] = []
+    with ArchiveWriter(tmp_path, report=reports.append) as writer:
+        assert writer.last == {"1": timestamp(1)}
+    assert "not a line of an archive" in reports[0]
 
 
 def test_newer_format_is_refused(tmp_path: Path) -> None:
@@ -188,21 +188,21 @@ def test_changed_static_data_are_written_once(tmp_path: Path) -> None:
 
 def test_gap_follows_the_last_line(tmp_path: Path) -> None:
     with ArchiveWriter(tmp_path) as writer:
-        writer.note("gap", stamp(0))  # nothing is before it
+        writer.note("gap", timestamp(0))  # nothing is before it
         take(writer, "1", 1)
-        writer.note("end", stamp(9))
+        writer.note("end", timestamp(9))
     with ArchiveWriter(tmp_path) as writer:
-        assert writer.last_time == stamp(9)
-        writer.note("gap", stamp(20), **{"from": stamp(9), "reason": "away"})
+        assert writer.last_time == timestamp(9)
+        writer.note("gap", timestamp(20), **{"from": timestamp(9), "reason": "away"})
     assert lines(file_of(tmp_path))[-1] == {
-        "channel": "IME Recording", "event": "gap", "timestamp": stamp(20),
-        "from": stamp(9), "reason": "away",
+        "channel": "IME Recording", "event": "gap", "timestamp": timestamp(20),
+        "from": timestamp(9), "reason": "away",
     }  # fmt: skip
 
 
 def test_removed_file_is_created_again(tmp_path: Path) -> None:
-    told: list[str] = []
-    with ArchiveWriter(tmp_path, report=told.append) as writer:
+    reports: list[str] = []
+    with ArchiveWriter(tmp_path, report=reports.append) as writer:
         writer.note_contract(A)
         take(writer, "1", 1)
         writer.flush()
@@ -211,7 +211,7 @@ def test_removed_file_is_created_again(tmp_path: Path) -> None:
     assert events(file_of(tmp_path)) == ["header", "contract"]
     assert numbers(file_of(tmp_path)) == [("1", 2)]
     assert numbers(tmp_path / "moved") == [("1", 1)]
-    assert "has been removed" in told[0]
+    assert "has been removed" in reports[0]
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_full_disk_leaves_whole_members(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     # There would be room again, but lines are missing.
-    writer.note("end", stamp(3))
+    writer.note("end", timestamp(3))
     writer.close()
     assert numbers(file_of(tmp_path)) == [("1", 1)]
     assert events(file_of(tmp_path)) == ["header"]

@@ -301,8 +301,10 @@ def test_bars_of_recorded_frames_are_those_worked_out_by_hand() -> None:
             for quote in (each for board in frame.boards for each in board.quotes):
                 if quote.contract.contract_id != SAFFRON:
                     continue
-                told = quote.payload.aggregate
-                moment = datetime.fromisoformat(f"{told.date}T{told.time}").replace(tzinfo=zone)
+                aggregate = quote.payload.aggregate
+                moment = datetime.fromisoformat(f"{aggregate.date}T{aggregate.time}").replace(
+                    tzinfo=zone
+                )
                 version = round(moment.timestamp() * 1_000_000)
                 changed = bars.fold(read_last(version, quote.payload.to_json(), zone))
                 if changed is not None:

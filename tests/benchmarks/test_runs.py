@@ -213,8 +213,8 @@ def test_goals_of_requests_compare_bun_and_fastapi() -> None:
 def test_every_goal_has_three_rounds() -> None:
     found = goals(of_all_scenarios(), [12.0] * 3)
     assert [goal.what for goal in found if len(goal.figures) != 3] == []
-    told = {f"{goal.what} at most {goal.at_most}" for goal in found}
-    assert told >= {
+    limits = {f"{goal.what} at most {goal.at_most}" for goal in found}
+    assert limits >= {
         f"CPU per delivery, single at most 1.05 × {FLOOR.name}",
         f"CPU per delivery, single at most 1.1 × {BUN.name}",
         f"CPU per delivery, single at most 1 × {NCHAN.name}",

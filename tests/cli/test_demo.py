@@ -30,7 +30,7 @@ from websockets.sync.client import connect
 import ime_live as library
 from ime_live.archive.writer import ArchiveWriter
 from ime_live.contracts import Contract, Market
-from tests.support.boards import rounds
+from tests.support.boards import frames_of_all_boards
 from tests.support.marks import thorough
 from tests.support.paths import ROOT
 from tests.support.payloads import payload
@@ -198,7 +198,7 @@ def test_demo_on_every_address_requires_the_token_that_it_prints(start: Start) -
 @pytest.mark.thorough
 def test_demo_replays_a_recording_in_a_loop(start: Start, tmp_path: Path) -> None:
     recording = tmp_path / "frames.ndjson"
-    recording.write_bytes(b"\n".join(rounds(3)) + b"\n")
+    recording.write_bytes(b"\n".join(frames_of_all_boards(3)) + b"\n")
     process = start("demo", "--port", "0", "--source", "replay", "--frames", str(recording))
     said = greeting(process)
     assert "5 contracts of a recording" in said
@@ -408,7 +408,7 @@ def test_demo_has_candles_of_a_played_day(start: Start, tmp_path: Path, speed: s
 def test_demo_plays_recorded_frames(start: Start, tmp_path: Path) -> None:
     began = datetime(2026, 5, 19, 12, tzinfo=ZoneInfo("Asia/Tehran")).timestamp()
     with (tmp_path / "frames.ndjson").open("wb") as file:
-        for number, frame in enumerate(rounds(3)):
+        for number, frame in enumerate(frames_of_all_boards(3)):
             received = round((began + number) * 1e6)
             file.write(b'{"received":%d,"frame":%b}\n' % (received, frame))
     process, address = played(start, tmp_path, "--speed", "0", "--wait")

@@ -71,13 +71,13 @@ def test_reason_of_an_error_is_short() -> None:
 
 
 def test_report_counts_bad_and_refused_lines() -> None:
-    told: list[str] = []
-    report = LineReport("-", told.append)
+    reports: list[str] = []
+    report = LineReport("-", reports.append)
     report.refuse(2, "not JSON")
     for number in (3, 4, 5):
         report.refuse_in_store(number, StoreError("out of memory"))
     report.close(published=7, unchanged=1)
-    assert told == [
+    assert reports == [
         "standard input, line 2: not JSON",
         "standard input, line 3: out of memory",
         "7 published, 1 unchanged, 1 bad line, 3 lines refused by Redis (publish them again)",

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.support.stream_messages import stamp, update
+from tests.support.stream_messages import timestamp, update
 from tests.support.stream_service import PATIENCE, connect, sending, service, take
 
 Eventually = Callable[..., Awaitable[None]]
@@ -17,10 +17,10 @@ Eventually = Callable[..., Awaitable[None]]
 async def test_connect_is_awaited() -> None:
     async with service(sending(update("A", 1))) as made:
         stream = await connect(made.url)
-        assert (await take(stream)).timestamp_text == stamp(1)
+        assert (await take(stream)).timestamp_text == timestamp(1)
         await stream.aclose()
         async with await connect(made.url) as stream:
-            assert (await take(stream)).timestamp_text == stamp(1)
+            assert (await take(stream)).timestamp_text == timestamp(1)
         assert stream._receiver.ended
 
 
@@ -32,7 +32,7 @@ async def test_connect_is_read_by_async_for() -> None:
                 got.append(message.timestamp_text)
                 if len(got) == 2:
                     break
-        assert got == [stamp(1), stamp(2)]
+        assert got == [timestamp(1), timestamp(2)]
 
 
 async def test_connect_is_read_by_for(eventually: Eventually) -> None:
@@ -44,7 +44,7 @@ async def test_connect_is_read_by_for(eventually: Eventually) -> None:
         raise AssertionError
 
     async with service(sending(update("A", 1))) as made:
-        assert await asyncio.to_thread(read, made.url) == stamp(1)
+        assert await asyncio.to_thread(read, made.url) == timestamp(1)
         # Leaving the loop closes the stream.
         await eventually(lambda: threading.active_count() <= threads + 1)
 

@@ -18,8 +18,8 @@ from ime_live.local.played_clock import PlayedClock
 from ime_live.market import version_of
 from ime_live.store.store import Store
 from ime_live.timezones import TEHRAN, zone_of
-from tests.archive.states import DAY, stamp
-from tests.support.boards import rounds
+from tests.archive.states import DAY, timestamp
+from tests.support.boards import frames_of_all_boards
 from tests.support.payloads import payload
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
@@ -31,19 +31,19 @@ def message(contract_id: str, number: int, day: str = DAY) -> bytes:
     """A state whose last price is a number."""
     return (
         f'{{"channel":"IME Stream","ContractId":"{contract_id}",'
-        f'"timestamp":"{stamp(number, day)}","data":{payload(number).to_json().decode()}}}'
+        f'"timestamp":"{timestamp(number, day)}","data":{payload(number).to_json().decode()}}}'
     ).encode()
 
 
 def version(number: int, day: str = DAY) -> int:
-    return version_of(stamp(number, day), zone_of(TEHRAN))
+    return version_of(timestamp(number, day), zone_of(TEHRAN))
 
 
 def record(folder: Path, *states: tuple[str, int, str]) -> Path:
     with ArchiveWriter(folder) as writer:
         writer.note_contract(A)
         for contract_id, number, day in states:
-            writer.take(contract_id, stamp(number, day), message(contract_id, number, day))
+            writer.take(contract_id, timestamp(number, day), message(contract_id, number, day))
     return folder
 
 
@@ -105,9 +105,9 @@ async def test_contract_is_registered_at_its_line(
     renamed = Contract(contract_id="1", contract_name="C", market=Market.FUTURES)
     with ArchiveWriter(tmp_path) as writer:
         writer.note_contract(A)
-        writer.take("1", stamp(1), message("1", 1))
+        writer.take("1", timestamp(1), message("1", 1))
         writer.note_contract(renamed)
-        writer.take("1", stamp(2), message("1", 2))
+        writer.take("1", timestamp(2), message("1", 2))
     playback = open_recording(tmp_path)
     assert playback.contracts == (A,)
     await played(tmp_path, store, redis)
@@ -167,7 +167,7 @@ async def test_frames_have_the_times_at_which_they_came(
     times = [version(0) + n * 1_000_000 for n in range(3)]
     recorded = tmp_path / "frames.ndjson"
     with recorded.open("wb") as file:
-        for moment, frame in zip(times, rounds(3), strict=True):
+        for moment, frame in zip(times, frames_of_all_boards(3), strict=True):
             file.write(b'{"received":%d,"frame":%b}\n' % (moment, frame))
     playback = open_recording(recorded)
     assert playback.begin == times[0]

@@ -229,11 +229,11 @@ async def test_process_that_does_not_end_is_killed_with_its_children(
 
 
 async def test_second_signal_leaves_no_process(tmp_path: Path, eventually: Eventually) -> None:
-    file, told, go = tmp_path / "child", tmp_path / "told", tmp_path / "go"
+    file, signalled, go = tmp_path / "child", tmp_path / "signalled", tmp_path / "go"
     slow = (
         "import os, pathlib, signal, sys, time\n"
         "def end(*_):\n"
-        f"    pathlib.Path({str(told)!r}).touch()\n"
+        f"    pathlib.Path({str(signalled)!r}).touch()\n"
         f"    while not os.path.exists({str(go)!r}): time.sleep(0.01)\n"
         "    sys.exit()\n"
         "signal.signal(signal.SIGTERM, end)\n"
@@ -245,7 +245,7 @@ async def test_second_signal_leaves_no_process(tmp_path: Path, eventually: Event
     running = asyncio.create_task(Supervisor(children).run())
     await eventually(lambda: pids(file) and pids(other), PATIENCE)
     running.cancel()
-    await eventually(told.exists, PATIENCE)
+    await eventually(signalled.exists, PATIENCE)
     running.cancel()
     await asyncio.sleep(0)
     assert not running.done()

@@ -17,7 +17,7 @@ import pytest
 
 from ime_live.local.embedded import EmbeddedValkey
 from tests.cli.conftest import environment
-from tests.support.boards import rounds
+from tests.support.boards import frames_of_all_boards
 from tests.support.marks import thorough
 from tests.support.paths import ROOT
 
@@ -94,7 +94,7 @@ def started(command: Sequence[str], folder: Path, **variables: str) -> Iterator[
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
     path = tmp_path / "frames.ndjson"
-    path.write_bytes(b"\n".join(rounds(3)) + b"\n")
+    path.write_bytes(b"\n".join(frames_of_all_boards(3)) + b"\n")
     return path
 
 

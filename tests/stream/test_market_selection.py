@@ -196,26 +196,26 @@ async def test_stream_adds_listings_and_removes_delistings_with_control_messages
     world: World,
 ) -> None:
     async with (
-        world.stream("market=IMEFutures&status=true") as told,
+        world.stream("market=IMEFutures&status=true") as notified,
         world.stream("market=IMEFutures") as plain,
     ):
-        assert (await receive(told))["channel"] == "IME Status"
+        assert (await receive(notified))["channel"] == "IME Status"
         await world.store.import_contracts([NEW])
-        message = await next_control(told)
+        message = await next_control(notified)
         assert message["action"] == "listing"
         assert message["added"] == {"contract_names": ["GCNEW"], "contract_ids": []}
         assert message["removed"] == {"contract_names": [], "contract_ids": []}
         assert message["matching"]["contract_names"] == ["GCAZ05", "GCNEW", "SKAZ05"]
         assert message["filters"] == [{"by": "name", "market": ["IMEFutures"]}]
         await world.publish(NEW, 7)
-        assert await next_state(told) == ("GCNEW", 7)
+        assert await next_state(notified) == ("GCNEW", 7)
         assert await next_state(plain) == ("GCNEW", 7)
         await world.delist(COIN)
-        message = await next_control(told)
+        message = await next_control(notified)
         assert message["removed"] == {"contract_names": ["SKAZ05"], "contract_ids": []}
         await world.publish(COIN, 8)
         await world.publish(GOLD, 9)
-        assert await next_state(told) == ("GCAZ05", 9)
+        assert await next_state(notified) == ("GCAZ05", 9)
         # A client that has not asked gets states only.
         message = await receive(plain)
         assert (message["channel"], message["contractName"]) == ("IME Stream", "GCAZ05")

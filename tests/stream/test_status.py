@@ -565,8 +565,8 @@ async def test_trading_hours_are_those_that_the_feed_has_written(
     closed_market = MarketStatus(FeedState.CLOSED, hours=week)
     await feeding.says(FeedState.CLOSED, markets={Market.FUTURES: closed_market})
     await eventually(lambda: hours()["IMEFutures"] is not None)
-    told = {"sat": [{"begins": "11:45", "ends": "17:00"}]}
-    assert hours() == dict.fromkeys(Market) | {"IMEFutures": told}
+    expected = {"sat": [{"begins": "11:45", "ends": "17:00"}]}
+    assert hours() == dict.fromkeys(Market) | {"IMEFutures": expected}
     # A status that cannot be read is not taken for one without hours.
     await redis.set(f"{PREFIX}status", "not a status")
     await eventually(lambda: hours() == 503)

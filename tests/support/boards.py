@@ -48,7 +48,7 @@ def numbers(frame: bytes) -> list[int]:
     ]
 
 
-def rounds(count: int) -> Iterator[bytes]:
+def frames_of_all_boards(count: int) -> Iterator[bytes]:
     """Frames with all kinds of boards, each with other prices than the one before."""
     for number in range(count):
         messages = [

@@ -99,8 +99,8 @@ def _status(fields: dict[str, Any]) -> Status:
     data = fields["data"]
     assert list(data) == ["feed", "since", "lastBoard", "current", "markets", "contracts"]
     contracts = {
-        name: None if stamp is None else version_of(stamp, UTC)
-        for name, stamp in data["contracts"].items()
+        name: None if timestamp is None else version_of(timestamp, UTC)
+        for name, timestamp in data["contracts"].items()
     }
     return Status(
         data["feed"],

@@ -28,7 +28,7 @@ DATA: Final[dict[str, Any]] = {
 }
 
 
-def stamp(number: int) -> str:
+def timestamp(number: int) -> str:
     """A timestamp; those of larger numbers are later."""
     return f"2026-05-23T15:10:00.{number:06}"
 
@@ -40,5 +40,5 @@ def update(
     **more: Any,  # noqa: ANN401
 ) -> bytes:
     """A message of a contract that was asked for by name."""
-    message = {"channel": "IME Stream", "contractName": name, "timestamp": stamp(number)}
+    message = {"channel": "IME Stream", "contractName": name, "timestamp": timestamp(number)}
     return msgspec.json.encode({**message, **more, "data": data})

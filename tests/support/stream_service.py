@@ -18,7 +18,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 import ime_live
-from tests.support.stream_messages import stamp
+from tests.support.stream_messages import timestamp
 
 Answer = Callable[[ServerConnection], Awaitable[None]]
 
@@ -133,7 +133,7 @@ def control(request: bytes | str, *names: str) -> bytes:
     """The answer to a request, when these contracts are held by name."""
     command = msgspec.json.decode(request)
     data = {"id": command["id"], "action": command["action"], "contract_names": names}
-    whole = {"channel": "IME Control", "timestamp": stamp(0)}
+    whole = {"channel": "IME Control", "timestamp": timestamp(0)}
     return msgspec.json.encode({**whole, "data": {**data, "contract_ids": [], "errors": []}})
 
 

@@ -17,7 +17,7 @@ from websockets.asyncio.server import ServerConnection
 
 import ime_live
 from tests.client.http_proxy import pump
-from tests.support.stream_messages import stamp, update
+from tests.support.stream_messages import timestamp, update
 from tests.support.stream_service import connect, sending, service, take
 from tests.support.tls import TlsProxy
 
@@ -48,7 +48,7 @@ async def test_stream_through_tls_trusts_the_issuers_of_ssl_cert_file(
         tls.before(port_of(made.url)) as place,
         connect(f"{scheme}://{place}") as stream,
     ):
-        assert (await take(stream)).timestamp_text == stamp(1)
+        assert (await take(stream)).timestamp_text == timestamp(1)
 
 
 async def test_stream_through_tls_trusts_the_issuers_of_a_context(tls: TlsProxy) -> None:
@@ -58,7 +58,7 @@ async def test_stream_through_tls_trusts_the_issuers_of_a_context(tls: TlsProxy)
         tls.before(port_of(made.url)) as place,
         connect(f"wss://{place}", ssl=context) as stream,
     ):
-        assert (await take(stream)).timestamp_text == stamp(1)
+        assert (await take(stream)).timestamp_text == timestamp(1)
 
 
 async def test_blocking_stream_through_tls(tls: TlsProxy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ async def test_blocking_stream_through_tls(tls: TlsProxy, monkeypatch: pytest.Mo
             return message.timestamp_text
 
     async with service(sending(update("A", 1))) as made, tls.before(port_of(made.url)) as place:
-        assert await asyncio.to_thread(read_one, f"wss://{place}") == stamp(1)
+        assert await asyncio.to_thread(read_one, f"wss://{place}") == timestamp(1)
 
 
 # -- errors of a wrong port ----------------------------------------------------------------------

@@ -18,7 +18,7 @@ from ime_live.client.protocol.address import read_service
 from tests.client.http_proxy import http_proxy
 from tests.client.network.test_faults import port_of
 from tests.client.rest_service import Rest
-from tests.support.stream_messages import stamp, update
+from tests.support.stream_messages import timestamp, update
 from tests.support.stream_service import connect, sending, service, take
 from tests.support.tls import TlsProxy
 
@@ -149,14 +149,14 @@ async def test_stream_through_a_proxy(
             given = True
             monkeypatch.setenv("HTTPS_PROXY", url)
         async with connect(f"wss://{place}", proxy=given) as stream:
-            assert (await take(stream)).timestamp_text == stamp(1)
+            assert (await take(stream)).timestamp_text == timestamp(1)
         assert proxy.requested == [f"CONNECT {place} HTTP/1.1"]
         async with connect(made.url, proxy=given) as stream:
-            assert (await take(stream)).timestamp_text == stamp(1)
+            assert (await take(stream)).timestamp_text == timestamp(1)
         assert len(proxy.requested) == 2
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         async with connect(f"wss://{place}", proxy=True) as stream:
-            assert (await take(stream)).timestamp_text == stamp(1)
+            assert (await take(stream)).timestamp_text == timestamp(1)
         assert len(proxy.requested) == 2
 
 
@@ -199,7 +199,7 @@ async def test_stream_through_a_proxy_with_tls(
         tls.before(port_of(made.url)) as place,
     ):
         async with connect(f"wss://{place}", proxy=proxy.url) as stream:
-            assert (await take(stream)).timestamp_text == stamp(1)
+            assert (await take(stream)).timestamp_text == timestamp(1)
         async with ime_live.AsyncClient(rest.url, proxy=proxy.url) as client:
             assert await client.contracts(["A"])
         async with ime_live.AsyncClient(f"https://{place}", proxy=proxy.url) as client:
@@ -220,7 +220,7 @@ async def test_stream_reconnects_through_a_proxy_that_refused(
         secure(made.url) as place,
         connect(f"wss://{place}", proxy=proxy.url) as stream,
     ):
-        assert (await take(stream)).timestamp_text == stamp(1)
+        assert (await take(stream)).timestamp_text == timestamp(1)
         assert len(proxy.requested) == 4
     at = proxy.url.rpartition("@")[2]
     assert (

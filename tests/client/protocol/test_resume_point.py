@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ime_live.client.protocol.message import Key
 from ime_live.client.protocol.resume_point import ResumePoint, Resumption
-from tests.support.stream_messages import stamp
+from tests.support.stream_messages import timestamp
 
 A: Final[Key] = ("name", "A")
 B: Final[Key] = ("name", "B")
@@ -19,46 +19,48 @@ CONTRACTS: Final[tuple[Key, ...]] = (A, B, ("id", "A"))
 def test_first_connection_asks_as_the_program_does() -> None:
     assert ResumePoint(snapshot=True).resumption([A]) == Resumption(snapshot=True)
     assert ResumePoint(snapshot=False).resumption([A]) == Resumption()
-    assert ResumePoint(snapshot=True, since=stamp(5)).resumption([A]) == Resumption(since=stamp(5))
+    assert ResumePoint(snapshot=True, since=timestamp(5)).resumption([A]) == Resumption(
+        since=timestamp(5)
+    )
 
 
 def test_reconnect_without_all_contracts_received_asks_for_snapshots() -> None:
     resume_point = ResumePoint(snapshot=False)
     resume_point.begin()
     assert resume_point.resumption([A, B]) == Resumption(snapshot=True)
-    assert resume_point.take(A, stamp(9))
+    assert resume_point.take(A, timestamp(9))
     assert resume_point.resumption([A, B]) == Resumption(snapshot=True)
-    assert resume_point.take(B, stamp(4))
+    assert resume_point.take(B, timestamp(4))
     # The smaller one: B may have changed between 4 and 9, and come later.
-    assert resume_point.resumption([A, B]) == Resumption(since=stamp(4))
-    assert resume_point.resumption([A]) == Resumption(since=stamp(9))
+    assert resume_point.resumption([A, B]) == Resumption(since=timestamp(4))
+    assert resume_point.resumption([A]) == Resumption(since=timestamp(9))
 
 
 def test_since_of_an_earlier_run_counts_for_contracts_not_received_yet() -> None:
-    resume_point = ResumePoint(snapshot=True, since=stamp(5), keys=[A, B])
+    resume_point = ResumePoint(snapshot=True, since=timestamp(5), keys=[A, B])
     resume_point.begin()
-    assert resume_point.resumption([A, B]) == Resumption(since=stamp(5))
-    resume_point.take(A, stamp(9))
-    assert resume_point.resumption([A, B]) == Resumption(since=stamp(5))
-    resume_point.take(B, stamp(7))
-    assert resume_point.resumption([A, B]) == Resumption(since=stamp(7))
+    assert resume_point.resumption([A, B]) == Resumption(since=timestamp(5))
+    resume_point.take(A, timestamp(9))
+    assert resume_point.resumption([A, B]) == Resumption(since=timestamp(5))
+    resume_point.take(B, timestamp(7))
+    assert resume_point.resumption([A, B]) == Resumption(since=timestamp(7))
 
 
 def test_states_of_an_earlier_run_are_not_repeated_on_resume() -> None:
-    resume_point = ResumePoint(snapshot=True, since=stamp(5), keys=[A])
-    assert [resume_point.take(A, stamp(n)) for n in (4, 5, 6)] == [False, False, True]
+    resume_point = ResumePoint(snapshot=True, since=timestamp(5), keys=[A])
+    assert [resume_point.take(A, timestamp(n)) for n in (4, 5, 6)] == [False, False, True]
     # Contracts that are added later have no timestamp, so their present states come.
-    assert resume_point.take(B, stamp(1))
+    assert resume_point.take(B, timestamp(1))
     resume_point.begin()
     assert resume_point.resumption([A, ("id", "B")]) == Resumption(snapshot=True)
     # A contract that is removed and added again begins anew.
     resume_point.forget([A])
-    assert resume_point.take(A, stamp(3))
+    assert resume_point.take(A, timestamp(3))
 
 
 def test_snapshot_is_requested_unless_the_program_declines_it() -> None:
     assert ResumePoint(snapshot=True).wants_states
-    assert ResumePoint(snapshot=False, since=stamp(5)).wants_states
+    assert ResumePoint(snapshot=False, since=timestamp(5)).wants_states
     resume_point = ResumePoint(snapshot=False)
     assert not resume_point.wants_states
     resume_point.begin()
@@ -73,11 +75,11 @@ def test_resume_without_contracts_has_no_since() -> None:
 
 def test_resume_accepts_newer_states_only_per_contract() -> None:
     resume_point = ResumePoint(snapshot=True)
-    assert [resume_point.take(A, stamp(n)) for n in (3, 3, 2, 4)] == [True, False, False, True]
-    assert resume_point.take(B, stamp(1))
+    assert [resume_point.take(A, timestamp(n)) for n in (3, 3, 2, 4)] == [True, False, False, True]
+    assert resume_point.take(B, timestamp(1))
     resume_point.forget([A, ("id", "B")])
-    assert resume_point.take(A, stamp(1))
-    assert not resume_point.take(B, stamp(1))
+    assert resume_point.take(A, timestamp(1))
+    assert not resume_point.take(B, timestamp(1))
 
 
 # The events: a contract changes; the connection delivers a contract's newest state or, if it
@@ -110,12 +112,12 @@ def test_resume_without_loss_or_duplicates_over_any_history(
             (key, version)
             for key, version in newest.items()
             if version
-            and (requested.snapshot or (requested.since and stamp(version) > requested.since))
+            and (requested.snapshot or (requested.since and timestamp(version) > requested.since))
         )
 
     def deliver(key: Key) -> None:
         version = due.pop(key, None)
-        if version is not None and resume_point.take(key, stamp(version)):
+        if version is not None and resume_point.take(key, timestamp(version)):
             got[key].append(version)
 
     connect()

@@ -25,11 +25,11 @@ def test_close_fails_a_waiting_change(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = connect()
     change = stream._receiver.change
 
-    def told(*arguments: object) -> object:
+    def change_called(*arguments: object) -> object:
         waits.set()
         return change(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(stream._receiver, "change", told)
+    monkeypatch.setattr(stream._receiver, "change", change_called)
     with ThreadPoolExecutor() as pool:
         adding = pool.submit(stream.add, ["B"])
         assert waits.wait(PATIENCE)

@@ -11,7 +11,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 import ime_live
-from tests.support.stream_messages import stamp, update
+from tests.support.stream_messages import timestamp, update
 from tests.support.stream_service import connect, control, sending, service, take
 
 Eventually = Callable[..., Awaitable[None]]
@@ -27,7 +27,7 @@ async def test_service_without_commands_is_an_error(eventually: Eventually) -> N
             ime_live.ServiceError, match=r"must answer a command within 0\.3 s, got none"
         ):
             await stream.add(["B"])
-        assert (await take(stream)).timestamp_text == stamp(1)  # and the stream lives on
+        assert (await take(stream)).timestamp_text == timestamp(1)  # and the stream lives on
 
 
 async def test_answer_is_not_overdue_without_a_connection(
@@ -84,7 +84,7 @@ async def test_reader_of_a_full_queue_may_change_the_selection() -> None:
         got = [(await take(stream)).timestamp_text]
         assert (await stream.add(["B"])).contract_names == ("A", "B")
         got += [(await take(stream)).timestamp_text for _ in range(4)]
-        assert got == [stamp(n) for n in range(1, 6)]
+        assert got == [timestamp(n) for n in range(1, 6)]
 
 
 async def test_full_queue_does_not_stop_commands_of_the_library() -> None:
@@ -102,7 +102,7 @@ async def test_full_queue_does_not_stop_commands_of_the_library() -> None:
     ):
         await asyncio.sleep(0.4)
         assert [(await take(stream)).timestamp_text for _ in range(5)] == [
-            stamp(n) for n in range(1, 6)
+            timestamp(n) for n in range(1, 6)
         ]
         assert stream.connected
 
@@ -132,7 +132,7 @@ async def test_contracts_beyond_the_length_of_a_url_begin_as_the_program_wants()
     ]
     async with (
         service(listening(*seventh), sending()) as made,
-        connect(made.url, "A", contract_ids=[7], since=stamp(5)) as stream,
+        connect(made.url, "A", contract_ids=[7], since=timestamp(5)) as stream,
     ):
-        assert (await take(stream)).timestamp_text == stamp(6)
+        assert (await take(stream)).timestamp_text == timestamp(6)
     assert requested[-1]["snapshot"] is True

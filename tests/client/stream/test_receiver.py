@@ -18,7 +18,7 @@ from websockets.asyncio.server import ServerConnection
 import ime_live
 from ime_live.backoff import Backoff
 from ime_live.log_limiter import LogLimiter
-from tests.support.stream_messages import stamp, update
+from tests.support.stream_messages import timestamp, update
 from tests.support.stream_service import (
     PATIENCE,
     aborting,
@@ -41,7 +41,7 @@ Eventually = Callable[..., Awaitable[None]]
 )
 async def test_close_codes_after_which_the_stream_reconnects(end: Any) -> None:  # noqa: ANN401 - as service takes
     async with service(end, end, sending(update("A", 1))) as made, connect(made.url) as stream:
-        assert (await take(stream)).timestamp_text == stamp(1)
+        assert (await take(stream)).timestamp_text == timestamp(1)
         assert len(made.paths) == 3
 
 
@@ -89,9 +89,9 @@ async def test_reconnect_resumes_without_duplicates() -> None:
             got = [
                 (m.contract_name, m.timestamp_text) for m in [await take(stream) for _ in range(3)]
             ]
-        assert got == [("B", stamp(5)), ("A", stamp(3)), ("A", stamp(6))]
+        assert got == [("B", timestamp(5)), ("A", timestamp(3)), ("A", timestamp(6))]
         assert "snapshot=true" in made.paths[0]
-        assert f"since={stamp(3).replace(':', '%3A')}" in made.paths[1]
+        assert f"since={timestamp(3).replace(':', '%3A')}" in made.paths[1]
         assert "snapshot" not in made.paths[1]
 
 
@@ -137,7 +137,7 @@ async def test_full_queue_is_not_taken_for_a_silent_service() -> None:
         async with connect(made.url, queue="block", queue_size=1, stale_after=0.1) as stream:
             await asyncio.sleep(0.5)
             assert [(await take(stream)).timestamp_text for _ in range(3)] == [
-                stamp(n) for n in (1, 2, 3)
+                timestamp(n) for n in (1, 2, 3)
             ]
         assert len(made.paths) == 1
 
@@ -148,7 +148,7 @@ async def test_malformed_message_ends_the_stream(message: bytes) -> None:
         service(sending(update("A", 1), message)) as made,
         connect(made.url) as stream,
     ):
-        assert (await take(stream)).timestamp_text == stamp(1)  # the valid message comes first
+        assert (await take(stream)).timestamp_text == timestamp(1)  # the valid message comes first
         with pytest.raises(ime_live.ServiceError, match="cannot be read"):
             await take(stream)
 
@@ -156,7 +156,7 @@ async def test_malformed_message_ends_the_stream(message: bytes) -> None:
 async def test_unknown_channels_are_ignored() -> None:
     news = b'{"channel": "IME News", "data": {}}'
     async with service(sending(news, update("A", 1))) as made, connect(made.url) as stream:
-        assert (await take(stream)).timestamp_text == stamp(1)
+        assert (await take(stream)).timestamp_text == timestamp(1)
 
 
 async def test_redirect_is_not_followed_with_the_token() -> None:
@@ -184,7 +184,7 @@ async def test_full_queue_loses_no_message_when_the_connection_ends(
             change = asyncio.create_task(stream.add(["B"]))
             await eventually(lambda: len(made.paths) == 2)
             assert [(await take(stream)).timestamp_text for _ in range(4)] == [
-                stamp(n) for n in range(1, 5)
+                timestamp(n) for n in range(1, 5)
             ]
             assert not stream._receiver.full
         await asyncio.gather(change, return_exceptions=True)
@@ -194,7 +194,7 @@ async def test_received_messages_can_be_read_after_the_end(eventually: Eventuall
     async with service(sending(update("A", 1), update("A", 2))) as made:
         async with connect(made.url, queue="block", queue_size=1) as stream:
             await eventually(lambda: stream._receiver.full)
-        assert [message.timestamp_text async for message in stream] == [stamp(1), stamp(2)]
+        assert [message.timestamp_text async for message in stream] == [timestamp(1), timestamp(2)]
         assert not stream._receiver.full
 
 
@@ -208,7 +208,10 @@ async def test_contract_by_name_and_by_id_is_resumed(
 
     async with service(first, sending(update("A", 4))) as made:
         async with connect(made.url, "A", contract_ids=[7], queue="drop_oldest") as stream:
-            assert [(await take(stream)).timestamp_text for _ in range(2)] == [stamp(3), stamp(4)]
+            assert [(await take(stream)).timestamp_text for _ in range(2)] == [
+                timestamp(3),
+                timestamp(4),
+            ]
             assert stream.contracts == ime_live.Selected(("A",), ())
         assert "since=" in made.paths[1]
 
@@ -237,7 +240,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 async def test_expired_token_is_retried(token: ime_live.Token, waits: list[float]) -> None:
     ends = (EXPIRED, NOT_YET, EXPIRED, EXPIRED, sending(update("A", 1)))
     async with service(*ends) as made, connect(made.url, token=token) as stream:
-        assert (await take(stream)).timestamp_text == stamp(1)
+        assert (await take(stream)).timestamp_text == timestamp(1)
     assert len(made.paths) == 5
     assert len(waits) == 4
 
@@ -260,7 +263,7 @@ async def test_bad_token_is_renewed_once_after_a_backoff(waits: list[float]) -> 
         service(bad, sending(update("A", 1))) as made,
         connect(made.url, token=lambda: next(tokens)) as stream,
     ):
-        assert (await take(stream)).timestamp_text == stamp(1)
+        assert (await take(stream)).timestamp_text == timestamp(1)
     assert (made.authorizations, len(waits)) == (["Bearer a", "Bearer b"], 1)
     async with service(bad) as made, connect(made.url, token=lambda: next(tokens)) as stream:
         with pytest.raises(ime_live.AuthenticationError, match="invalid token"):
@@ -369,7 +372,7 @@ async def test_first_connection_timeout_ends_with_the_first_connection(
     ):
         await eventually(lambda: made.paths)
         await asyncio.sleep(0.6)
-        assert (await take(stream)).timestamp_text == stamp(1)
+        assert (await take(stream)).timestamp_text == timestamp(1)
 
 
 async def test_timeout_of_the_token_function_is_raised_unchanged() -> None:
@@ -418,7 +421,7 @@ async def test_redirect_is_an_error_with_its_target() -> None:
 async def test_other_status_after_a_connection_causes_a_reconnect(status: int) -> None:
     ends = (aborting, status, status, sending(update("A", 1)))
     async with service(*ends) as made, connect(made.url) as stream:
-        assert (await take(stream)).timestamp_text == stamp(1)
+        assert (await take(stream)).timestamp_text == timestamp(1)
         assert len(made.paths) == 4
 
 
@@ -433,13 +436,13 @@ async def test_refused_handshake_after_an_aborted_one_is_an_error(status: int) -
 
 
 async def test_connection_events_are_reported(caplog: pytest.LogCaptureFixture) -> None:
-    told: list[ime_live.ConnectionEvent] = []
+    events: list[ime_live.ConnectionEvent] = []
     ends = (503, closing(1012, "restart"), sending(update("A", 1)))
     async with service(*ends) as made:
-        async with connect(made.url, on_connection=told.append) as stream:
+        async with connect(made.url, on_connection=events.append) as stream:
             await take(stream)
         event = ime_live.ConnectionEvent
-        assert told == [
+        assert events == [
             event(connected=False, reason="HTTP 503"),
             event(connected=True),
             event(connected=False, reason="closed with 1012 restart"),
@@ -449,14 +452,14 @@ async def test_connection_events_are_reported(caplog: pytest.LogCaptureFixture) 
 
 
 async def test_connection_event_reports_an_error(eventually: Eventually) -> None:
-    told: list[ime_live.ConnectionEvent] = []
+    events: list[ime_live.ConnectionEvent] = []
     async with (
         service(closing(1008, "unknown contract: A")) as made,
-        connect(made.url, on_connection=told.append) as stream,
+        connect(made.url, on_connection=events.append) as stream,
     ):
         await eventually(lambda: stream._receiver.ended)
     event = ime_live.ConnectionEvent
-    assert told == [
+    assert events == [
         event(connected=True),
         event(connected=False, reason="closed with 1008 unknown contract: A"),
         event(connected=False, reason="unknown contract: A", final=True),
@@ -464,7 +467,7 @@ async def test_connection_event_reports_an_error(eventually: Eventually) -> None
 
 
 async def test_connection_event_comes_before_a_full_queue_is_read(eventually: Eventually) -> None:
-    told: list[ime_live.ConnectionEvent] = []
+    events: list[ime_live.ConnectionEvent] = []
 
     async def first(connection: ServerConnection) -> None:
         for number in (1, 2, 3):
@@ -472,10 +475,10 @@ async def test_connection_event_comes_before_a_full_queue_is_read(eventually: Ev
 
     async with (
         service(first, sending()) as made,
-        connect(made.url, queue="block", queue_size=1, on_connection=told.append),
+        connect(made.url, queue="block", queue_size=1, on_connection=events.append),
     ):
-        await eventually(lambda: [event.connected for event in told] == [True, False])
-    assert told[1].reason == "closed with 1000"
+        await eventually(lambda: [event.connected for event in events] == [True, False])
+    assert events[1].reason == "closed with 1000"
 
 
 def test_connection_events_of_a_blocking_stream() -> None:
@@ -510,7 +513,10 @@ async def test_message_of_five_megabytes_is_received() -> None:
     large = update("A", 1, more="x" * 5_000_000)
     async with service(sending(large, update("A", 2))) as made:
         async with connect(made.url, queue="block") as stream:
-            assert [(await take(stream)).timestamp_text for _ in range(2)] == [stamp(1), stamp(2)]
+            assert [(await take(stream)).timestamp_text for _ in range(2)] == [
+                timestamp(1),
+                timestamp(2),
+            ]
         assert len(made.paths) == 1
 
 
@@ -522,6 +528,6 @@ async def test_message_beyond_the_size_limit_reconnects_with_backoff(
         service(large, large, good) as made,
         connect(made.url, max_reconnect_delay=0.5) as stream,
     ):
-        assert (await take(stream)).timestamp_text == stamp(1)
+        assert (await take(stream)).timestamp_text == timestamp(1)
         assert len(made.paths) == 3
     assert "the service sent a message that is too large" in caplog.text

@@ -69,8 +69,8 @@ def test_morning_clock_of_another_board_keeps_a_certificate_from_the_afternoon()
     night = row("certificate", LastTradedPriceTime="", OrdersDateTime="2024-11-18T01:00:01")
     (alone,) = quotes((CDC, [night]))
     assert alone.payload.aggregate.time == "13:00:01"
-    told = quotes((CDC, [night]), (CLOCK, "دوشنبه ۲۸ آبان ۱۴۰۳  -  ۰۸:۴۰:۰۰"))
-    assert told[0].payload.aggregate.time == "01:00:01"
+    found = quotes((CDC, [night]), (CLOCK, "دوشنبه ۲۸ آبان ۱۴۰۳  -  ۰۸:۴۰:۰۰"))
+    assert found[0].payload.aggregate.time == "01:00:01"
     pushed = quotes((CDC, [night]), (FUTURES, [row("future", LastUpdate="2024-11-18T08:40:00")]))
     assert pushed[0].payload.aggregate.time == "01:00:01"
 
@@ -245,8 +245,8 @@ def test_day_is_that_of_most_rows() -> None:
 def test_frame_reports_whether_it_has_a_day() -> None:
     receipts = read_frame(frame((GAVAHI, [row("receipt")])), day=CLOCK_DAY)
     assert (receipts.day, receipts.has_day) == (CLOCK_DAY, False)
-    for told in ((CLOCK, CLOCK_TEXT), (FUTURES, [row("future")])):
-        assert read_frame(frame(told), boards={GAVAHI}).has_day
+    for found in ((CLOCK, CLOCK_TEXT), (FUTURES, [row("future")])):
+        assert read_frame(frame(found), boards={GAVAHI}).has_day
 
 
 def test_day_is_that_of_the_last_board_of_each_kind() -> None:

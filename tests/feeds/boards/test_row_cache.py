@@ -109,8 +109,8 @@ def test_unreadable_row_is_reported_each_time() -> None:
 def test_known_receipt_gets_the_present_day() -> None:
     reader = FrameReader()
     days = [date(2023, 8, 1), date(2023, 8, 2)]
-    told = [reader.read(push((RECEIPTS, [row("receipt")])), day=day).quotes[0] for day in days]
-    assert [each.payload.aggregate.date for each in told] == ["2023-08-01", "2023-08-02"]
+    found = [reader.read(push((RECEIPTS, [row("receipt")])), day=day).quotes[0] for day in days]
+    assert [each.payload.aggregate.date for each in found] == ["2023-08-01", "2023-08-02"]
 
 
 def test_late_row_of_known_bytes_is_refused_by_its_timestamp() -> None:
@@ -196,5 +196,5 @@ def test_reader_that_remembers_reads_as_one_that_does_not(
         ]
         frame = push((method, made))
         latest = datetime.fromisoformat(now)
-        told = reader.read(frame, day=latest.date(), latest=latest)
-        assert told == read_frame(frame, day=latest.date(), latest=latest)
+        found = reader.read(frame, day=latest.date(), latest=latest)
+        assert found == read_frame(frame, day=latest.date(), latest=latest)

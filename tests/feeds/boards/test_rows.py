@@ -238,8 +238,8 @@ def test_trade_of_yesterday_keeps_its_date_after_midnight_with_any_orders() -> N
             OrdersDateTime=ordered,
         )
         aggregate = quote(FUTURE, pushed).payload.aggregate
-        told = f"{aggregate.date}T{aggregate.time}"
-        assert told == (ordered or "2023-08-01T16:59:58")
+        traded = f"{aggregate.date}T{aggregate.time}"
+        assert traded == (ordered or "2023-08-01T16:59:58")
     after_a_weekend = row(
         "future",
         LastUpdate="2023-08-05T01:00:00",

@@ -149,10 +149,10 @@ def methods(frames: list[bytes]) -> list[str]:
 
 @contextmanager
 def complaints() -> Iterator[list[Any]]:
-    told: list[Any] = []
+    warnings: list[Any] = []
     with capture_logs() as logs:
-        yield told
-    told += [each for each in logs if each["log_level"] == "warning"]
+        yield warnings
+    warnings += [each for each in logs if each["log_level"] == "warning"]
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ async def test_malformed_board_is_logged_once_and_stops_no_other(
     boards: Boards, answer: Answer, reason: str
 ) -> None:
     boards.answers[OPTIONS] = answer
-    with complaints() as told:
+    with complaints() as warnings:
         async with Polling(boards, largest=1000) as polling:
             assert methods(polling.frames) == ["updateFutureMarketsInfo", "updateCDCMarketsInfo"]
             assert polling.error.startswith(f"{OPTIONS}: ")
@@ -264,12 +264,12 @@ async def test_malformed_board_is_logged_once_and_stops_no_other(
             assert len(await polling.again()) == 3
             assert polling.error == ""
             assert polling.waits == [2.0] * 3  # nobody waits longer for one of three
-    [line] = told
+    [line] = warnings
     assert (line["board"], reason in line["reason"]) == (OPTIONS, True)
 
 
 async def test_board_that_fails_now_and_then_does_not_fill_the_log(boards: Boards) -> None:
-    with complaints() as told:
+    with complaints() as warnings:
         async with Polling(boards) as polling:
             for _ in range(5):
                 boards.answers[CDC] = body("no", status=500)
@@ -281,7 +281,7 @@ async def test_board_that_fails_now_and_then_does_not_fill_the_log(boards: Board
             for _ in range(3):
                 polling.now += 3600.0
                 await polling.again()
-    assert len(told) == 2
+    assert len(warnings) == 2
 
 
 def busy(retry_after: str, status: int = 503) -> Answer:
@@ -402,12 +402,12 @@ async def test_polling_through_a_proxy(boards: Boards) -> None:
 
 async def test_refused_login_of_a_proxy_is_named(boards: Boards) -> None:
     async with Proxy("me:secret") as proxy:
-        with complaints() as told:
+        with complaints() as warnings:
             async with Polling(boards, proxy=proxy.url("me:wrong-word")) as polling:
                 assert "407" in polling.error
                 assert "wrong-word" not in polling.error
-        assert len(told) == 3
-        assert "wrong-word" not in str(told)
+        assert len(warnings) == 3
+        assert "wrong-word" not in str(warnings)
     assert boards.requests == []
 
 

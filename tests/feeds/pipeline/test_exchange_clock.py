@@ -137,7 +137,7 @@ FrameChanges = Callable[[int], float]
 
 
 @pytest.mark.parametrize(
-    "told",
+    "change",
     [
         pytest.param(lambda n: -18 * HOUR, id="it stands still, as on holidays"),
         pytest.param(lambda n: -18 * HOUR + 3_000 * n, id="a recording with gaps"),
@@ -147,11 +147,11 @@ FrameChanges = Callable[[int], float]
         pytest.param(lambda n: 400 * 24 * HOUR, id="a slip of its pen"),
     ],
 )
-def test_inconclusive_clock_board_changes_nothing(told: FrameChanges) -> None:
+def test_inconclusive_clock_board_changes_nothing(change: FrameChanges) -> None:
     clocks = Clocks()
     clock = clocks.clock()
     for n in range(5):
-        clock.note_board(board(told(n)))
+        clock.note_board(board(change(n)))
         clocks.passed += 1
         assert clock.error is None
         assert clocks.off(clock) == 0.0

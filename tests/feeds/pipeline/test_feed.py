@@ -333,12 +333,12 @@ async def test_lag_is_measured_by_the_exchanges_time_if_the_machine_is_wrong() -
     for hours in (-3, 3):
         exchange = Exchange()
         exchange.ahead = timedelta(hours=hours)
-        told: list[Step] = [
+        times_sent: list[Step] = [
             clock("2026-11-25T13:26:10"),
             exchange.wait(seconds=1),
             clock("2026-11-25T13:26:11"),
         ]
-        ran = await run(exchange, *told, *pushes(exchange, ago=0.5))
+        ran = await run(exchange, *times_sent, *pushes(exchange, ago=0.5))
         assert ran.status.lag == 2.5
         assert ran.status.state is FeedState.LIVE
 

@@ -20,9 +20,9 @@ from tests.support.clock import GivenClock
 class TestRegistrar:
     async def test_contract_with_a_refused_change_stays_registered(self, store: Store) -> None:
         registrar = Registrar(store)
-        told = [Contract(contract_id=i, contract_name=f"Name{i}") for i in "12"]
-        assert await registrar.register(told) == {}
-        assert await registrar.register([replace(told[1], contract_name="Name1")]) == {}
+        contracts = [Contract(contract_id=i, contract_name=f"Name{i}") for i in "12"]
+        assert await registrar.register(contracts) == {}
+        assert await registrar.register([replace(contracts[1], contract_name="Name1")]) == {}
         assert {each.contract_name for each in await store.contracts()} == {"Name1", "Name2"}
 
     async def test_imported_fields_are_kept(self, store: Store) -> None:
@@ -30,11 +30,11 @@ class TestRegistrar:
         by_hand = Contract(contract_id="1", contract_name="X1", owner="someone", title="old")
         await store.import_contracts([by_hand])
 
-        told = Contract(contract_id="1", contract_name="New", title="new", board=BOARD)
-        assert await registrar.register([told]) == {}
+        pushed = Contract(contract_id="1", contract_name="New", title="new", board=BOARD)
+        assert await registrar.register([pushed]) == {}
 
         [known] = await store.contracts()
-        assert known == replace(told, owner="someone", aliases=("X1",))
+        assert known == replace(pushed, owner="someone", aliases=("X1",))
 
     async def test_conflict_keeps_out_only_itself(self, store: Store) -> None:
         same = [Contract(contract_id=i, contract_name="Same") for i in "12"]
@@ -48,33 +48,33 @@ class TestRegistrar:
 
     async def test_unchanged_contract_is_not_written_again(self, store: Store) -> None:
         registrar = Registrar(store)
-        told = Contract(contract_id="1", contract_name="New", title="new", board=BOARD)
-        by_hand = replace(told, contract_name="Old", owner="someone")
+        pushed = Contract(contract_id="1", contract_name="New", title="new", board=BOARD)
+        by_hand = replace(pushed, contract_name="Old", owner="someone")
         await store.import_contracts([by_hand])
-        await registrar.register([told])
+        await registrar.register([pushed])
         await store.claim([], 20)  # from now on the store refuses writers that do not lead
-        assert await registrar.register([told], token=10) == {}
+        assert await registrar.register([pushed], token=10) == {}
         with pytest.raises(FencedError):
-            await registrar.register([replace(told, title="newer")], token=10)
+            await registrar.register([replace(pushed, title="newer")], token=10)
 
     async def test_settlement_of_today_is_registered_every_five_minutes(self, store: Store) -> None:
         now = 0.0
         registrar = Registrar(store, clock=GivenClock(monotonic=lambda: now))
 
-        async def told(price: float | None, **fields: Any) -> float | None:  # noqa: ANN401
+        async def registered(price: float | None, **fields: Any) -> float | None:  # noqa: ANN401
             future = Contract(contract_id="1", contract_name="F", today_settlement=price, **fields)
             assert await registrar.register([future]) == {}
             [known] = await store.contracts()
             return known.today_settlement
 
-        assert await told(100.5) == 100.5
+        assert await registered(100.5) == 100.5
         now = SETTLEMENT_INTERVAL - 1
-        assert await told(101.5) == 100.5
+        assert await registered(101.5) == 100.5
         now = SETTLEMENT_INTERVAL
-        assert await told(102.5) == 102.5
+        assert await registered(102.5) == 102.5
         # With another change it is written at once, and another day begins without one.
-        assert await told(103.5, title="new") == 103.5
-        assert await told(None, title="new", settlement_price=103.5) is None
+        assert await registered(103.5, title="new") == 103.5
+        assert await registered(None, title="new", settlement_price=103.5) is None
 
     async def test_settlement_that_a_board_no_longer_gives_is_dropped(self, store: Store) -> None:
         registrar = Registrar(store)
@@ -88,11 +88,11 @@ class TestRegistrar:
     async def test_claim_returns_registered_contracts_and_ages_of_states(
         self, store: Store
     ) -> None:
-        told = Contract(contract_id="1", contract_name="A", board=BOARD)
-        await store.import_contracts([told])
+        contract = Contract(contract_id="1", contract_name="A", board=BOARD)
+        await store.import_contracts([contract])
         pushed_at = {"1": datetime.fromisoformat("2026-11-26T13:26:05.51")}
         await store.publish([("1", b"{}"), ("2", b"{}"), ("3", b"{}")], 20, pushed_at)
-        assert await Registrar(store).claim(["2"], 30) == ([told], pushed_at)
+        assert await Registrar(store).claim(["2"], 30) == ([contract], pushed_at)
         refused = await store.publish([("1", b"[]"), ("2", b"[]"), ("3", b"[]")], 20)
         assert [isinstance(each, FencedError) for each in refused] == [True, True, False]
 

@@ -224,9 +224,9 @@ async def test_receipts_take_the_day_of_the_frames_before_them(tmp_path: Path) -
         f"{file}:1: 1 refused, the first: updateGavahiMarketsInfo[0], contract "
         "98765432109876543: ModifyTime: is a time, and the frame does not have its day"
     )
-    told = Store()
-    assert (await told.replay(file, day=date(2023, 7, 31))).refused == 0
-    assert told.published[0][1].aggregate.date == "2023-07-31"
+    dated = Store()
+    assert (await dated.replay(file, day=date(2023, 7, 31))).refused == 0
+    assert dated.published[0][1].aggregate.date == "2023-07-31"
 
 
 async def test_day_does_not_carry_over_to_the_next_file(tmp_path: Path) -> None:

@@ -248,10 +248,10 @@ class TestEvents:
             world.tick()
         world.hub.resume(client)
         events = b"".join(writer.writes).decode().split("\n\n")[:-1]
-        told = [
+        ids_and_contracts = [
             (event.startswith("id: "), event.partition('"ContractId":"')[2][0]) for event in events
         ]
-        assert told == [(True, "1"), (False, "2"), (True, "3")]
+        assert ids_and_contracts == [(True, "1"), (False, "2"), (True, "3")]
 
     def test_subscriber_that_keeps_up_gets_an_id_with_every_event(self, world: World) -> None:
         world.open("1", "2")
@@ -406,5 +406,5 @@ class TestFramesOutOfTurn:
         world.hub.select(client, selection("1", "2"))
         world.hub.send_states(client, 0, ["2"])
         world.tick()
-        state, told, other = writer.writes
-        assert (b'"1"' in state, told, b'"2"' in other) == (True, wire.text_frame(b"answer"), True)
+        state, reply, other = writer.writes
+        assert (b'"1"' in state, reply, b'"2"' in other) == (True, wire.text_frame(b"answer"), True)

@@ -195,7 +195,7 @@ class Contract:
     held: tuple[int | None, Payload, int] | None = None
     newest: int = 0
     """Of the versions that publishers gave."""
-    stamp: int = 0
+    sent_version: int = 0
     """Of the versions that clients were given."""
     state: tuple[int, Payload] | None = None
     parts: dict[tuple[str, ...], View | None] = field(default_factory=dict)
@@ -206,15 +206,15 @@ class Contract:
     def view(self, sections: tuple[str, ...]) -> View | None:
         return self.parts.get(sections) if sections else self.state
 
-    def renew(self, stamp: int, new: Payload, number: int) -> set[tuple[str, ...]]:
+    def renew(self, version: int, new: Payload, number: int) -> set[tuple[str, ...]]:
         """Take a new state; which views of it have changed."""
         changed: set[tuple[str, ...]] = {()}
-        self.state = (stamp, new)
+        self.state = (version, new)
         self.born[()] = number
         for wanted, seen in self.parts.items():
             part = sections_of(new, wanted)
             if seen is None or seen[1] != part:
-                self.parts[wanted] = (stamp, part)
+                self.parts[wanted] = (version, part)
                 self.born[wanted] = number
                 changed.add(wanted)
         return changed
@@ -288,12 +288,12 @@ class Consumer(FakeSocket):
     def group(self) -> object:
         return self.options, self.follows, frozenset(self.selection.items())
 
-    def changed(self, contract_id: str, stamp: int) -> None:
+    def changed(self, contract_id: str, version: int) -> None:
         """There is a new state that it is to get."""
         self.due.add(contract_id)
-        self.coming[contract_id].append(stamp)
+        self.coming[contract_id].append(version)
         if self.paused or self.options.interval:
-            self.floor[contract_id] = stamp
+            self.floor[contract_id] = version
 
     def forget(self, contract_id: str) -> None:
         """It wants the contract no more."""
@@ -317,10 +317,10 @@ class Consumer(FakeSocket):
             and self.has_again.get(contract_id) != view
         )
 
-    def is_given_again(self, contract_id: str, stamp: int) -> None:
+    def is_given_again(self, contract_id: str, version: int) -> None:
         """It is to get the present state, under this version."""
-        self.again[contract_id] = stamp
-        self.changed(contract_id, stamp)
+        self.again[contract_id] = version
+        self.changed(contract_id, version)
 
     @property
     def is_alone(self) -> bool:
@@ -483,7 +483,9 @@ class HubMachine(RuleBasedStateMachine):
             caught_up=self.store.caught_up,
             clock=GivenClock(monotonic=self.timers.monotonic),
         )
-        self.told: dict[str, list[Kept]] = {contract_id: [] for contract_id in CONTRACTS}
+        self.published_states: dict[str, list[Kept]] = {
+            contract_id: [] for contract_id in CONTRACTS
+        }
         """All states that the store has published, also those that it has lost since."""
         self.past: dict[str, list[Kept]] = {contract_id: [] for contract_id in CONTRACTS}
         self.known: dict[str, Contract] = {}
@@ -547,15 +549,15 @@ class HubMachine(RuleBasedStateMachine):
             for sections in ((), *contract.parts):
                 self.reissue(contract_id, contract, sections, version)
             return
-        contract.stamp = max(version, contract.stamp + 1)
+        contract.sent_version = max(version, contract.sent_version + 1)
         self.states += 1
-        changed = contract.renew(contract.stamp, new, self.states)
-        self.note_order(contract.stamp)
+        changed = contract.renew(contract.sent_version, new, self.states)
+        self.note_order(contract.sent_version)
         for sections in contract.parts.keys() - changed:
-            self.reissue(contract_id, contract, sections, contract.stamp)
+            self.reissue(contract_id, contract, sections, contract.sent_version)
         for consumer in self.consumers:
             if contract_id in consumer.selection and consumer.options.sections in changed:
-                consumer.changed(contract_id, contract.stamp)
+                consumer.changed(contract_id, contract.sent_version)
 
     def compare(self, ids: Iterable[str]) -> list[str]:
         """Compare open contracts with the store, here and in the gateway; which are current."""
@@ -574,7 +576,7 @@ class HubMachine(RuleBasedStateMachine):
         current = finished(self.reconciler.current(ids))
         for contract_id, version in lifted.items():
             assert kept[contract_id].version == version
-            self.told[contract_id].append(kept[contract_id])
+            self.published_states[contract_id].append(kept[contract_id])
             self.accepted(contract_id, self.known[contract_id], version, kept[contract_id].payload)
         assert {i for i, _ in self.store.published[published:]} == set(lifted)
         assert set(current) == {i for i in ids if self.is_current(i)}
@@ -588,7 +590,7 @@ class HubMachine(RuleBasedStateMachine):
             return
         contract.loaded = True
         if last is not None:
-            contract.newest = contract.stamp = last.version
+            contract.newest = contract.sent_version = last.version
             contract.taken = self.now
             if last.version > contract.opened:
                 self.states += 1
@@ -643,7 +645,7 @@ class HubMachine(RuleBasedStateMachine):
         contract, kept = self.known[contract_id], self.store.kept.get(contract_id)
         if kept is None or self.is_current(contract_id) or kept.seen <= contract.taken:
             return 0
-        return max(self.now, max(contract.newest, contract.stamp) + 1)
+        return max(self.now, max(contract.newest, contract.sent_version) + 1)
 
     def loaded_for(
         self, consumer: Consumer, contract_id: str, contract: Contract, last: Kept
@@ -662,7 +664,7 @@ class HubMachine(RuleBasedStateMachine):
         view = contract.view(sections)
         if view is None:
             return
-        version = max(version, contract.stamp)
+        version = max(version, contract.sent_version)
         for consumer in self.consumers:
             if consumer.failed or consumer.options.sections != sections:
                 continue
@@ -672,7 +674,7 @@ class HubMachine(RuleBasedStateMachine):
             if unsure and consumer.since[contract_id] < version:
                 consumer.is_given_again(contract_id, version)
                 self.catching_up.add(consumer)
-                contract.stamp = version
+                contract.sent_version = version
                 self.note_order(version)
 
     def note_again(self, consumer: Consumer, contract_id: str) -> None:
@@ -680,10 +682,10 @@ class HubMachine(RuleBasedStateMachine):
         assert view is not None
         consumer.has_again[contract_id] = view
 
-    def note_order(self, stamp: int) -> None:
-        if stamp <= self.highest:
-            self.late.add(stamp)
-        self.highest = max(self.highest, stamp)
+    def note_order(self, version: int) -> None:
+        if version <= self.highest:
+            self.late.add(version)
+        self.highest = max(self.highest, version)
 
     def claim(self, consumer: Consumer, contract_id: str) -> None:
         """It has the present state by its own word, unless it has something newer."""
@@ -718,7 +720,7 @@ class HubMachine(RuleBasedStateMachine):
                 continue
             version = max(self.now + ahead, last.version + 1 if last is not None else 0)
             self.store.kept[contract_id] = kept = Kept(version, new, self.now, history)
-            self.told[contract_id].append(kept)
+            self.published_states[contract_id].append(kept)
             self.past[contract_id].append(kept)
             if not lost:
                 self.send(contract_id, version, new)
@@ -794,7 +796,7 @@ class HubMachine(RuleBasedStateMachine):
             seen = self.now if confirmed else last.seen
             self.store.kept[contract_id] = replace(last, payload=PAYLOADS[price], seen=seen)
             # The states of that version at other gateways are not known.
-            self.told[contract_id].clear()
+            self.published_states[contract_id].clear()
             for consumer in self.consumers:
                 consumer.truth.pop(contract_id, None)
 
@@ -885,7 +887,7 @@ class HubMachine(RuleBasedStateMachine):
         if since is not None:
             consumer.provable = since <= self.now + MICROSECONDS
             for contract_id in join.wanted:
-                had = [kept for kept in self.told[contract_id] if kept.version <= since]
+                had = [kept for kept in self.published_states[contract_id] if kept.version <= since]
                 present = self.known[contract_id].state
                 if present is not None and present[0] == since:
                     # A timestamp belongs to one state, so it was sent this one.
@@ -986,9 +988,9 @@ class HubMachine(RuleBasedStateMachine):
                 elif consumer.may_have_another(
                     contract_id, view, contract.born[consumer.options.sections]
                 ) and contract.newest > max(since, whole[0]):
-                    contract.stamp = max(contract.newest, contract.stamp)
-                    consumer.is_given_again(contract_id, contract.stamp)
-                    self.note_order(contract.stamp)
+                    contract.sent_version = max(contract.newest, contract.sent_version)
+                    consumer.is_given_again(contract_id, contract.sent_version)
+                    self.note_order(contract.sent_version)
                 else:
                     self.claim(consumer, contract_id)
 

@@ -120,8 +120,8 @@ def test_refusal_has_status_and_reason(
     assert shown.status == status
     assert msgspec.json.decode(shown.body) == {"detail": error.reason}
     error.detail = "did you mean B?"
-    told = msgspec.json.decode(refusal_of(error).body)
-    assert told == {"detail": f"{error.reason}; did you mean B?"}
+    body = msgspec.json.decode(refusal_of(error).body)
+    assert body == {"detail": f"{error.reason}; did you mean B?"}
     assert headers(shown) == {
         "content-type": "application/json",
         "cache-control": "no-store",

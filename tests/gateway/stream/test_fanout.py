@@ -442,8 +442,8 @@ def test_c_and_python_return_equal_shortfalls(operations: list[Any]) -> None:
             World(native(), six, [{}, {}]),
             World(fanout.send_in_python, six_more, [{}, {}]),
         ]
-        told = [[_apply(world, operation) for operation in operations] for world in worlds]
-        assert told[0] == told[1]
+        results = [[_apply(world, operation) for operation in operations] for world in worlds]
+        assert results[0] == results[1]
 
 
 def _apply(world: World, operation: Any) -> object:  # noqa: ANN401 - one of OPERATIONS

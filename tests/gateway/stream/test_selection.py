@@ -112,6 +112,6 @@ def test_answer_names_the_whole_selection_as_the_client_did() -> None:
         errors=[ControlFault("99", "unknown contract: 99")],
     )
     mixed = {"1": ContractRef.of(By.ID, "1"), "2": ContractRef.of(By.NAME, 'a "quoted" name')}
-    told = msgspec.json.decode(answer(mixed, []), type=ControlData)
-    assert (told.contract_names, told.contract_ids) == (['a "quoted" name'], ["1"])
-    assert (told.id, told.action) == (None, None)
+    control = msgspec.json.decode(answer(mixed, []), type=ControlData)
+    assert (control.contract_names, control.contract_ids) == (['a "quoted" name'], ["1"])
+    assert (control.id, control.action) == (None, None)

@@ -478,7 +478,9 @@ _FRAMES = st.lists(
 ).map(b"".join)  # fmt: skip
 
 
-async def told(pieces: list[bytes]) -> tuple[list[tuple[int, bytes]], list[tuple[int, str]], bool]:
+async def answers_to(
+    pieces: list[bytes],
+) -> tuple[list[tuple[int, bytes]], list[tuple[int, str]], bool]:
     """Return a client's frames for these pieces, its stream's end, and whether it is discarded."""
     process = Process()
     client = await opened(process)
@@ -491,7 +493,7 @@ async def told(pieces: list[bytes]) -> tuple[list[tuple[int, bytes]], list[tuple
 
 @given(_FRAMES, st.data())
 def test_split_frames_get_the_same_answers(sent: bytes, data: st.DataObject) -> None:
-    assert asyncio.run(told(split(sent, data))) == asyncio.run(told([sent]))
+    assert asyncio.run(answers_to(split(sent, data))) == asyncio.run(answers_to([sent]))
 
 
 async def test_failed_handshakes_are_logged_once_per_kind() -> None:

@@ -42,7 +42,7 @@ class Store:
         """Why it does not tell that."""
         self.requested: list[list[str]] = []
         self.meanwhile: Callable[[], None] = lambda: None
-        """Happens after the states were read, and before they are told."""
+        """Happens after the states were read, and before clients are notified."""
         self.before_lift: Callable[[], object] = lambda: None
         self.on_their_way: list[Callable[[], None]] = []
         """Messages that arrive when the gateway waits for them."""

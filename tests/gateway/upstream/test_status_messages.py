@@ -63,7 +63,7 @@ class World(hub_world.World):
     def __init__(self) -> None:
         super().__init__()
         self.feed: FeedStatus | None = FEED
-        self.told = 0
+        self.notified = 0
         self.status_messages = StatusMessages(
             self.hub,
             zone=UTC,
@@ -77,7 +77,7 @@ class World(hub_world.World):
         self.states.load("2", None)
 
     def count(self) -> None:
-        self.told += 1
+        self.notified += 1
 
     def join_by_name(
         self, *names: str, compressed: bool = False, current: bool = True, watches: bool = True
@@ -111,7 +111,7 @@ def test_new_client_gets_a_status(world: World) -> None:
         contracts={"سکه1": NOW - 100, "B,:2": None},
         timestamp=NOW,
     )
-    assert world.told == 1
+    assert world.notified == 1
 
 
 def test_status_without_a_feed_has_no_state(world: World) -> None:
@@ -156,7 +156,7 @@ def test_subscribers_of_a_group_share_the_status_frame(world: World) -> None:
         assert isinstance(status, Status)
         assert status.timestamp == NOW + 9
     assert plain.writes[-1] != writers[0].writes[-1]
-    assert world.told == 8
+    assert world.notified == 8
 
 
 def test_status_is_sent_to_watching_clients_only(world: World) -> None:
@@ -180,7 +180,7 @@ def test_paused_client_gets_one_present_status_after_its_catch_up(world: World) 
     world.states.publish("2", NOW + 2, A)
     world.tell("1")
     world.states.publish("2", NOW + 3, B)
-    assert (writer.news, world.told) == ([], 1)
+    assert (writer.news, world.notified) == ([], 1)
     world.now += 50
     world.feed = None
     world.hub.resume(client)
@@ -268,10 +268,10 @@ def test_failing_client_does_not_affect_the_status_of_others(world: World) -> No
     world.tell("1")
     assert [failed for failed, _ in world.failures] == [client]
     assert writer.status
-    told = world.told
+    notified = world.notified
     world.tell("1")  # before its connection has ended
     assert writer.status
-    assert world.told == told + 1
+    assert world.notified == notified + 1
 
 
 def test_status_yields_to_the_event_loop_after_each_group(world: World) -> None:

@@ -71,17 +71,17 @@ class World {
   open() { this.socket.onopen(); }
   message(value) { this.socket.onmessage({data: JSON.stringify(value)}); }
   state(name, second, count = 0) {
-    this.message({channel: "IME Stream", contractName: name, timestamp: stamp(second), data: {count}});
+    this.message({channel: "IME Stream", contractName: name, timestamp: timestamp(second), data: {count}});
   }
   status(current = true) {
-    this.message({channel: "IME Status", timestamp: stamp(59), data: {feed: "live", current, contracts: {}}});
+    this.message({channel: "IME Status", timestamp: timestamp(59), data: {feed: "live", current, contracts: {}}});
   }
-  answer(data) { this.message({channel: "IME Control", timestamp: stamp(0), data: {errors: [], contract_ids: [], ...data}}); }
+  answer(data) { this.message({channel: "IME Control", timestamp: timestamp(0), data: {errors: [], contract_ids: [], ...data}}); }
   end(code, reason = "") { this.socket.onclose({code, reason}); }
   page(type, persisted) { this.events.dispatchEvent(Object.assign(new Event(type), {persisted})); }
 }
 
-const stamp = second => `2026-05-23T15:10:${String(second).padStart(2, "0")}.000000`;
+const timestamp = second => `2026-05-23T15:10:${String(second).padStart(2, "0")}.000000`;
 
 test("close codes are errors with names, or null where a reconnection helps", () => {
   for (const code of [1000, 1001, 1006, 1011, 1012, 1013]) assert.equal(errorOfClose(code, "x"), null);
@@ -108,17 +108,17 @@ test("resume point takes the smallest timestamp, or all states if one is missing
   const point = new ResumePoint({snapshot: false, since: null});
   assert.deepEqual(point.resumption(selectors), {});
   point.begin();
-  assert.ok(point.take("A", stamp(2)));
-  assert.ok(!point.take("A", stamp(2)));
-  assert.ok(!point.take("A", stamp(1)));
+  assert.ok(point.take("A", timestamp(2)));
+  assert.ok(!point.take("A", timestamp(2)));
+  assert.ok(!point.take("A", timestamp(1)));
   assert.deepEqual(point.resumption(selectors), {snapshot: true});
-  assert.ok(point.take("B", stamp(1)));
-  assert.deepEqual(point.resumption(selectors), {since: stamp(1)});
+  assert.ok(point.take("B", timestamp(1)));
+  assert.deepEqual(point.resumption(selectors), {since: timestamp(1)});
   selectors.set("{", {by: "name", markets: ["IMEOption"], underlying: [], patterns: []});
   assert.deepEqual(point.resumption(selectors), {snapshot: true});
-  const later = new ResumePoint({snapshot: true, since: stamp(3)});
+  const later = new ResumePoint({snapshot: true, since: timestamp(3)});
   later.begin();
-  assert.deepEqual(later.resumption(selectors), {since: stamp(3)});
+  assert.deepEqual(later.resumption(selectors), {since: timestamp(3)});
 });
 
 test("a token function is called again once after a refusal, and by itself for no other reason", async () => {
@@ -179,7 +179,7 @@ test("a stream reconnects with full jitter, and resumes without duplicates", asy
   assert.equal(world.sockets.length, 1);
   await world.pass(0.2);
   assert.equal(world.sockets.length, 2);
-  assert.equal(world.socket.url.searchParams.get("since"), stamp(1));
+  assert.equal(world.socket.url.searchParams.get("since"), timestamp(1));
   world.open();
   world.state("B", 2, 2); // again
   world.state("A", 3, 3);
@@ -300,7 +300,7 @@ test("a page in the browser's cache has no connection, and resumes when it is sh
   assert.equal(world.sockets.length, 1);
   world.page("pageshow", true);
   await world.pass(0);
-  assert.equal(world.socket.url.searchParams.get("since"), stamp(1));
+  assert.equal(world.socket.url.searchParams.get("since"), timestamp(1));
 });
 
 test("commands wait for their answers, and are sent again after a break", async () => {
@@ -413,11 +413,11 @@ test("no connection within firstTimeout, and an error of the token function, end
 test("age is measured by the gateway's clock", async () => {
   const world = new World();
   const stream = await world.start();
-  assert.equal(stream.age(stamp(0)), null);
+  assert.equal(stream.age(timestamp(0)), null);
   world.open();
   world.status();
   await world.pass(2);
-  assert.equal(stream.age(stamp(0)), 61);
+  assert.equal(stream.age(timestamp(0)), 61);
   assert.equal(stream.age("2027-01-01T00:00:00.000000"), 0);
 });
 
@@ -551,10 +551,10 @@ test("a wrong argument of a call is refused before anything is sent", async cont
 test("a message that cannot be read ends the stream, and one of an unknown channel does not", async () => {
   for (const text of [
     "{", "null", "[]", "1", "{}", '{"channel": 1}', '{"channel": "IME Stream"}',
-    `{"channel": "IME Stream", "contractName": "A", "timestamp": "${stamp(1)}"}`,
-    `{"channel": "IME Stream", "timestamp": "${stamp(1)}", "data": {}}`,
-    '{"channel": "IME Status", "data": {}}', `{"channel": "IME Status", "timestamp": "${stamp(1)}", "data": null}`,
-    `{"channel": "IME Control", "timestamp": "${stamp(1)}", "data": {}}`, new Blob(["{}"]),
+    `{"channel": "IME Stream", "contractName": "A", "timestamp": "${timestamp(1)}"}`,
+    `{"channel": "IME Stream", "timestamp": "${timestamp(1)}", "data": {}}`,
+    '{"channel": "IME Status", "data": {}}', `{"channel": "IME Status", "timestamp": "${timestamp(1)}", "data": null}`,
+    `{"channel": "IME Control", "timestamp": "${timestamp(1)}", "data": {}}`, new Blob(["{}"]),
   ]) {
     const world = new World();
     const stream = await world.start();

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.boards import rounds
+from tests.support.boards import frames_of_all_boards
 from tests.support.signalr.checks import TRANSPORTS
 from tests.support.signalr.hub import Hub
 from tests.support.signalr.refusals import Refusal
@@ -34,13 +34,13 @@ async def run(hub: Hub, frames: Sequence[bytes], pace: float) -> None:
     """
     async with hub:
         print(f"listening port={hub.port} base_url={hub.base_url}", flush=True)
-        told = 0
+        reported = 0
         while True:
-            for frame in frames or rounds(20):
+            for frame in frames or frames_of_all_boards(20):
                 hub.push(frame)
-                for violation in hub.violations[told:]:
+                for violation in hub.violations[reported:]:
                     print(f"violation: {violation}", file=sys.stderr, flush=True)
-                told = len(hub.violations)
+                reported = len(hub.violations)
                 await asyncio.sleep(pace)
 
 
