@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import datetime, tzinfo
 from typing import Final
 
 
@@ -17,6 +18,10 @@ class Clock:
     def time_us(self) -> int:
         """Return the microseconds since the Unix epoch, as versions count them."""
         return time.time_ns() // 1000
+
+    def local(self, zone: tzinfo) -> datetime:
+        """Return the date and time in a time zone."""
+        return datetime.fromtimestamp(self.time(), zone)
 
     def monotonic(self) -> float:
         """Return seconds that never jump, for spans of time."""

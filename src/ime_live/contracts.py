@@ -173,7 +173,9 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
 
         None if the last trading day is not known.
         """
-        return days_left(self.expiration_date, datetime.now(zone_of_tehran()).date())
+        # The types of messages do not import the clock, which imports asyncio.
+        today = datetime.now(zone_of_tehran()).date()  # noqa: TID251 - see above
+        return days_left(self.expiration_date, today)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields and `days_to_expiration` by name, for a row of a ``pandas.DataFrame``.

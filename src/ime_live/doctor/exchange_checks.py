@@ -8,7 +8,6 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
-from datetime import datetime
 from importlib.metadata import version
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -104,7 +103,7 @@ class CheckedExchange:
             "ime-live": version("ime-live"),
             "python": platform.python_version(),
             "system": platform.system(),
-            "written": datetime.now(zone_of_tehran()).isoformat(timespec="seconds"),
+            "written": SYSTEM_CLOCK.local(zone_of_tehran()).isoformat(timespec="seconds"),
             "host": urlsplit(self.settings.base_url).hostname,
             "negotiation": None
             if negotiation is None
@@ -254,7 +253,7 @@ def _named(names: Sequence[str]) -> str:
 async def rows(context: CheckedExchange) -> list[Finding]:
     """Can all rows be read?"""
     reader = FrameReader(boards=context.boards)
-    latest = datetime.now(zone_of_tehran()).replace(tzinfo=None)
+    latest = SYSTEM_CLOCK.local(zone_of_tehran()).replace(tzinfo=None)
     good, errors, newest = 0, [], None
     for frame in context.frames:
         content = reader.read(frame, latest=latest)

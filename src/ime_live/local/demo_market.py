@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -76,7 +76,7 @@ class Synthetic:
     state = FeedState.LIVE
 
     def __init__(self, seed: int) -> None:
-        self._market = SyntheticMarket(seed, datetime.now(UTC))
+        self._market = SyntheticMarket(seed, self.clock.local(UTC))
 
     @property
     def contracts(self) -> Sequence[Contract]:
@@ -94,7 +94,7 @@ class Synthetic:
             while True:
                 await asyncio.sleep(_STEP)
                 try:
-                    await publisher.publish_many(self._market.step(datetime.now(UTC)))
+                    await publisher.publish_many(self._market.step(self.clock.local(UTC)))
                     if registered is not self.contracts:  # another day
                         await store.import_contracts(self.contracts)
                         registered = self.contracts

@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC
 from functools import partial
 from typing import Any, Final
 
@@ -174,7 +174,7 @@ def _rendered(log_format: LogFormat) -> Processor:
 def _unwritable(log_format: LogFormat, text: object, error: Exception) -> str:
     """Return a line that replaces one that cannot be formatted."""
     event = {
-        "timestamp": datetime.now(UTC).isoformat(),
+        "timestamp": SYSTEM_CLOCK.local(UTC).isoformat(),
         "level": "error",
         "event": "a log line cannot be written",
         "error": type(error).__name__,

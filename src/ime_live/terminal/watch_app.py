@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any, ClassVar, Final
 
 from rich.text import Text
@@ -20,6 +20,7 @@ from textual.widgets import DataTable, Footer, Input, Static
 from ime_live.client.connecting import Connecting
 from ime_live.client.protocol.message import ConnectionEvent
 from ime_live.client.stream.stream import Stream
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import ImeLiveError
 from ime_live.market import Payload
 from ime_live.spelling import pluralize
@@ -124,7 +125,7 @@ class WatchApp(App[ImeLiveError | None]):
             async with self._connect(self._note) as stream:
                 self._stream = stream
                 async for message in stream:
-                    self.quotes.take(message, datetime.now(UTC))
+                    self.quotes.take(message, SYSTEM_CLOCK.local(UTC))
         except ImeLiveError as error:
             self.exit(error)
 

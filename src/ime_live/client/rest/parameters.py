@@ -11,6 +11,7 @@ from ime_live.candles import MAX_DAYS, Interval
 from ime_live.client.options import NO_CONTRACT
 from ime_live.client.protocol.address import filter_pairs, first_fitting
 from ime_live.client.protocol.message import Selector
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.contracts import Market
 from ime_live.errors import SettingsError
 from ime_live.messages import ContractFilter
@@ -70,7 +71,7 @@ def candle_contracts(start: date | str | None, end: date | str | None) -> int:
     if start is None:
         return MAX_DAYS  # one day
     first = _day_of(start)
-    last = datetime.now(zone_of_tehran()).date() if end is None else _day_of(end)
+    last = SYSTEM_CLOCK.local(zone_of_tehran()).date() if end is None else _day_of(end)
     if first is None or last is None:
         return MAX_DAYS  # the service refuses it
     # A time with an offset may be on the day before or after in Tehran.

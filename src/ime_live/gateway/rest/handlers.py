@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime, tzinfo
+from datetime import date, tzinfo
 from typing import Final, Protocol
 
 from msgspec.structs import replace
@@ -269,7 +269,7 @@ class Handlers:
             raise RefusedError(_DATA_UNAVAILABLE, code=CloseCode.TRY_AGAIN_LATER)
 
     def _today(self) -> date:
-        return datetime.fromtimestamp(self._clock.time(), self._zone).date()
+        return self._clock.local(self._zone).date()
 
 
 def _find(by: By, name: str, identity: Identity, registry: Registry) -> Contract | None:

@@ -99,7 +99,7 @@ class OpenStreams:
 
     async def run(self, zone: tzinfo, clock: Clock = SYSTEM_CLOCK) -> None:
         """Log the usage at each midnight of a time zone, until cancelled."""
-        day = datetime.fromtimestamp(clock.time(), zone).date()
+        day = clock.local(zone).date()
         while True:
             midnight = datetime(day.year, day.month, day.day, tzinfo=zone) + timedelta(days=1)
             # Not until midnight at once, because the machine's clock may be set.
@@ -107,4 +107,4 @@ class OpenStreams:
                 await clock.sleep(min(remaining, 60.0))
                 continue
             await self.report(day.isoformat())
-            day = datetime.fromtimestamp(clock.time(), zone).date()
+            day = clock.local(zone).date()
