@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ime_live.backoff import Backoff
+from ime_live.backoff import Backoff, retry_after
 
 
 def test_waits_grow_to_their_limit_and_begin_again() -> None:
@@ -26,3 +26,10 @@ def test_failure_after_a_lasting_success_begins_again() -> None:
 
 def test_waits_are_random() -> None:
     assert len({Backoff(30.0).next() for _ in range(10)}) > 1
+
+
+def test_refused_clients_return_at_random_times_between_two() -> None:
+    assert (retry_after(lambda: 0.0), retry_after(lambda: 0.5)) == (2.0, 6.0)
+    waits = {retry_after() for _ in range(100)}
+    assert len(waits) > 1
+    assert all(2.0 <= wait < 10.0 for wait in waits)

@@ -1,4 +1,4 @@
-"""Backoff: count failures, and compute the wait before the next attempt.
+"""Backoff: compute the waits before further attempts, of this program or of refused clients.
 
 Exponential with full jitter: a random time between 0 and a limit that doubles. So clients that
 failed together, for example because the store was unreachable, do not retry together.
@@ -12,6 +12,9 @@ from typing import Final
 
 FIRST_LIMIT: Final = 1.0
 """Maximum first wait in seconds: most outages are short."""
+
+_RETRY_AFTER: Final = (2.0, 10.0)
+"""Least and greatest seconds after which a refused client may try again."""
 
 _MAX_DOUBLINGS: Final = 32  # beyond any limit in use, without an overflow
 
@@ -60,3 +63,15 @@ class Backoff:
         longest = min(self._limit, self._first_limit * 2.0 ** min(self.failures, _MAX_DOUBLINGS))
         self.failures += 1
         return self._random() * longest
+
+
+def retry_after(random: Callable[[], float] = random_fraction) -> float:
+    """Return the seconds after which a refused client may try again.
+
+    They are random, so that clients that were refused together do not all return at once.
+
+    Args:
+        random: returns a number from 0 to below 1.
+    """
+    least, greatest = _RETRY_AFTER
+    return least + random() * (greatest - least)

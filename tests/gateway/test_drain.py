@@ -48,7 +48,7 @@ class Draining:
             grace=grace,
             spread=spread,
             clock=self.clock,
-            uniform=lambda low, high: (low + high) / 2,
+            random=lambda: 0.5,
         )
 
     def accepts(self) -> bool:

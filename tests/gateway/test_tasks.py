@@ -46,7 +46,7 @@ class World:
                 self.run,
                 self.failures.append,
                 clock=self.clock,
-                jitter=lambda: 0.999,
+                random=lambda: 0.999,
             )
 
 

@@ -6,13 +6,14 @@ A process is drained before it stops, or for maintenance.
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable
 from enum import StrEnum
+from random import random as random_fraction
 from typing import Final, Protocol
 
 import structlog
 
+from ime_live.backoff import retry_after
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import CloseCode, LimitError, RefusedError
 
@@ -20,7 +21,6 @@ log = structlog.get_logger()
 
 _STEP: Final = 0.05  # seconds; streams that are due within a step are closed together
 _POLL_INTERVAL: Final = 0.1  # seconds between two checks whether clients have left by themselves
-_RETRY_AFTER: Final = (2.0, 10.0)  # seconds; random, so that clients do not all return at once
 
 
 class DrainState(StrEnum):
@@ -55,7 +55,7 @@ class Drain:
         grace: float,
         spread: float,
         clock: Clock = SYSTEM_CLOCK,
-        uniform: Callable[[float, float], float] = random.uniform,
+        random: Callable[[], float] = random_fraction,
     ) -> None:
         """Create a drain that has not begun.
 
@@ -65,14 +65,14 @@ class Drain:
                 noticed yet that the process is not ready [s].
             spread: time over which the streams are closed afterwards [s].
             clock: the machine's clock.
-            uniform: returns a random number between two numbers.
+            random: returns a number from 0 to below 1.
         """
         self.state = DrainState.SERVING
         self._streams = streams
         self._grace = grace
         self._spread = spread
         self._clock = clock
-        self._uniform = uniform
+        self._random = random
         self._refuses = False
 
     def check(self) -> None:
@@ -82,7 +82,7 @@ class Drain:
             LimitError: 503; the process drains, and the grace is over.
         """
         if self._refuses:
-            wait = self._uniform(*_RETRY_AFTER)
+            wait = retry_after(self._random)
             raise LimitError("draining", retry_after=wait, status=503, kind="draining")
 
     async def run(self, *, grace: bool = True) -> None:

@@ -8,8 +8,8 @@ all gateways, and the next process as well.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
+from random import random as random_fraction
 from typing import Final
 
 from ime_live.backoff import Backoff
@@ -45,7 +45,7 @@ async def keep_running(
     on_failure: Callable[[BaseException], None],
     *,
     clock: Clock = SYSTEM_CLOCK,
-    jitter: Callable[[], float] = random.random,
+    random: Callable[[], float] = random_fraction,
 ) -> None:
     """Run a task until cancelled; restart it, after a wait, whenever it fails or returns.
 
@@ -53,9 +53,9 @@ async def keep_running(
         run: the task.
         on_failure: called with each failure.
         clock: the machine's clock.
-        jitter: returns a number from 0 to below 1, so that gateways do not restart tasks at once.
+        random: returns a number from 0 to below 1, so that gateways do not restart tasks at once.
     """
-    backoff = Backoff(LONGEST_WAIT, jitter, lasting=RAN_WELL)
+    backoff = Backoff(LONGEST_WAIT, random, lasting=RAN_WELL)
     while True:
         started = clock.monotonic()
         try:
@@ -83,4 +83,4 @@ async def wait_for_event(event: asyncio.Event, within: float) -> bool:
 
 def jittered(interval: float) -> float:
     """Return a random wait that is up to a fifth shorter, so that gateways do not act in step."""
-    return interval * random.uniform(0.8, 1.0)  # noqa: S311 - spreads, keeps no secret
+    return interval * (0.8 + 0.2 * random_fraction())  # noqa: S311 - spreads, keeps no secret

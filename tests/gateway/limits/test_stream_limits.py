@@ -21,7 +21,7 @@ class World:
         self.limits = StreamLimits(
             LimitSettings(**none | settings),  # type: ignore[arg-type] # names are the test's
             clock=GivenClock(monotonic=lambda: self.now),
-            uniform=lambda least, most: least,
+            random=lambda: 0.0,
         )
 
 

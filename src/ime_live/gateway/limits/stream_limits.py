@@ -7,19 +7,17 @@ No I/O.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
+from random import random as random_fraction
 from typing import Final
 
+from ime_live.backoff import retry_after
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import LimitError
 from ime_live.gateway.limits.client_address import group_of
 from ime_live.gateway.limits.rate_limit import RequestLimit
 from ime_live.rate import Rate
 from ime_live.settings.limits import LimitSettings
-
-_RETRY_AFTER: Final = (2.0, 10.0)
-"""Seconds after which clients may try again; random, so that they do not all come at once."""
 
 _TOO_MANY: Final = 429
 _UNAVAILABLE: Final = 503
@@ -36,17 +34,17 @@ class StreamLimits:
         settings: LimitSettings,
         *,
         clock: Clock = SYSTEM_CLOCK,
-        uniform: Callable[[float, float], float] = random.uniform,
+        random: Callable[[], float] = random_fraction,
     ) -> None:
         """Create limits that are not used yet.
 
         Args:
             settings: the limits.
             clock: the machine's clock.
-            uniform: returns a random number between two.
+            random: returns a number from 0 to below 1.
         """
         self._monotonic = clock.monotonic
-        self._uniform = uniform
+        self._random = random
         self.streams = 0
         """Number of permits in use."""
         self.waiting = 0
@@ -107,7 +105,7 @@ class StreamLimits:
         self._by_subject[subject] = count + 1
 
     def _full(self, reason: str, kind: str, status: int = _TOO_MANY) -> LimitError:
-        wait = self._uniform(*_RETRY_AFTER)
+        wait = retry_after(self._random)
         return LimitError(reason, retry_after=wait, status=status, kind=kind)
 
     def _release(self, group: str | None, subject: str | None) -> None:
