@@ -58,6 +58,12 @@ async def test_port_that_is_taken_by_another_program_fails() -> None:
     assert "address already in use" in found["port"].text
 
 
+async def test_host_that_cannot_be_found_fails_with_the_reason() -> None:
+    found = await answers(DoctorSettings(host="fe80::1%nothing", port=1234))
+    assert found["port"].level == "failed"
+    assert "name or service not known" in found["port"].text
+
+
 async def test_low_limit_of_open_files_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
     found = await answers(DoctorSettings(port=0))

@@ -98,6 +98,7 @@ async def reach(context: CheckedGateway) -> list[Finding]:
         return [failed(f"{host} port {number} does not answer", "is a firewall in between?")]
     except OSError as error:
         code = error.errno or 0  # below 0 for names that cannot be found
+        # The reason that asyncio gives has the address as well.
         reason = os.strerror(code).lower() if code > 0 else _describe(error)
         return [failed(f"{host} port {number}: {reason}", "check the address, and that it runs")]
     writer.transport.abort()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
 import socket
 import sys
@@ -14,6 +13,7 @@ from typing import Final
 
 from ime_live.clock import SYSTEM_CLOCK
 from ime_live.doctor.check import Check, Finding, failed, ok, warning
+from ime_live.errors import system_reason
 from ime_live.gateway.auth.keys import keyring_from
 from ime_live.settings import AuthMode, DoctorSettings, bare_host
 from ime_live.timezones import TEHRAN, zone_of
@@ -118,8 +118,11 @@ async def port(settings: DoctorSettings) -> list[Finding]:
     except OSError as error:
         if await _is_gateway(host, number):
             return [ok(f"a gateway listens on {place} already")]
-        reason = os.strerror(error.errno).lower() if error.errno else str(error)
-        return [failed(f"cannot listen on {place}: {reason}", "give another --host or --port")]
+        return [
+            failed(
+                f"cannot listen on {place}: {system_reason(error)}", "give another --host or --port"
+            )
+        ]
     return [ok(f"{place} is free")]
 
 

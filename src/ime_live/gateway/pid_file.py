@@ -16,7 +16,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ime_live.errors import ImeLiveError, SettingsError
+from ime_live.errors import ImeLiveError, SettingsError, system_reason
 from ime_live.settings import flag
 
 _FLAG: Final = flag("pid_file")
@@ -64,7 +64,7 @@ class PidFile:
                 f"{_FLAG} must name a file that no other gateway uses, got {self._path}"
             ) from error
         except OSError as error:
-            raise SettingsError(f"{_FLAG} {self._path}: {_words(error)}") from error
+            raise SettingsError(f"{_FLAG} {self._path}: {system_reason(error)}") from error
         try:
             yield
         finally:
@@ -106,7 +106,7 @@ class PidFile:
         except FileNotFoundError as error:
             raise ImeLiveError(f"no gateway runs with {_FLAG} {self._path}") from error
         except OSError as error:
-            raise SettingsError(f"{_FLAG} {self._path}: {_words(error)}") from error
+            raise SettingsError(f"{_FLAG} {self._path}: {system_reason(error)}") from error
         if gateway is None:
             raise SettingsError(f"{_FLAG} must name the pid file of a gateway, got {self._path}")
         return gateway
@@ -125,7 +125,3 @@ def _is_locked(descriptor: int) -> bool:
     except BlockingIOError:
         return True
     return False
-
-
-def _words(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

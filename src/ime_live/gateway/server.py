@@ -23,7 +23,7 @@ import structlog
 import uvicorn
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
-from ime_live.errors import SettingsError
+from ime_live.errors import SettingsError, system_reason
 from ime_live.gateway.app import GATEWAY, Application
 from ime_live.gateway.auth.keys import authenticator_from, check_key_url
 from ime_live.gateway.gateway import Gateway
@@ -222,7 +222,7 @@ class GatewayServer(uvicorn.Server):
                 "connections are refused, because no more files can be opened; raise LimitNOFILE "
                 "(ulimit -n)",
                 key=error.errno,
-                error=(error.strerror or str(error)).lower(),
+                error=system_reason(error),
                 limit=limit,
             )
 

@@ -15,7 +15,7 @@ from typing import Final
 from prometheus_client import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from ime_live.errors import SettingsError
+from ime_live.errors import SettingsError, system_reason
 from ime_live.settings import flag
 
 MULTIPROCESS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -45,7 +45,7 @@ def metrics_folder(workers: int) -> Generator[str, None, None]:
             size = workers * _METRIC_FILES * _METRIC_FILE_SIZE >> 10
             raise SettingsError(
                 f"{flag('workers')} {workers} needs {size} KiB for files of metrics in the "
-                f"temporary directory (TMPDIR): {(error.strerror or str(error)).lower()}"
+                f"temporary directory (TMPDIR): {system_reason(error)}"
             ) from error
         yield folder
 

@@ -27,7 +27,7 @@ from urllib.parse import quote
 
 import structlog
 
-from ime_live.errors import SettingsError, StoreError
+from ime_live.errors import SettingsError, StoreError, system_reason
 from ime_live.local import keeper
 from ime_live.settings import flag
 
@@ -210,8 +210,7 @@ def _folder(data: Path, stack: ExitStack) -> tuple[Path, int, int]:
             stack.enter_context(_opened(data / name)) for name in ("lock", "valkey.lock")
         )
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise SettingsError(f"{_DATA} {data}: {reason}") from error
+        raise SettingsError(f"{_DATA} {data}: {system_reason(error)}") from error
     return data, ours, valkeys
 
 

@@ -21,7 +21,13 @@ from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import AskError, InvalidResponse, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ime_live.errors import ImeLiveError, SettingsError, StoreError, StoreSettingsError
+from ime_live.errors import (
+    ImeLiveError,
+    SettingsError,
+    StoreError,
+    StoreSettingsError,
+    system_reason,
+)
 from ime_live.log_limiter import LogLimiter
 from ime_live.settings import StoreSettings
 from ime_live.store.network.cluster import Cluster
@@ -221,12 +227,13 @@ def _reason_of(error: BaseException) -> str | None:
     """Return the reason of the operating system in the chain of an exception; None without one."""
     for cause in chain(error):
         if isinstance(cause, socket.gaierror):
-            return f"cannot be found: {(cause.strerror or str(cause)).lower()}"
+            return f"cannot be found: {system_reason(cause)}"
         if isinstance(cause, ConnectionRefusedError):
             return "refused the connection"
         if isinstance(cause, ssl.SSLError):
             return f"cannot be reached: {cause.strerror or cause}"
         if isinstance(cause, OSError):
+            # The reason that asyncio gives has the address as well.
             reason = os.strerror(cause.errno).lower() if cause.errno else str(cause)
             return f"cannot be reached: {reason}"
     return None

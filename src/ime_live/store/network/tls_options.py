@@ -6,6 +6,8 @@ import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ime_live.errors import system_reason
+
 TLS_PARAMETERS: Final = (
     *("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "ssl_cert_reqs"),
 )
@@ -69,5 +71,5 @@ def tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
 
 
 def _unreadable(name: str, content: str, file: str, error: Exception) -> TlsOptionsError:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return TlsOptionsError(f"must have PEM of {content} in {name}; {file}: {reason.lower()}")
+    reason = system_reason(error) or type(error).__name__.lower()
+    return TlsOptionsError(f"must have PEM of {content} in {name}; {file}: {reason}")
