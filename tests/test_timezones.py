@@ -1,4 +1,4 @@
-"""Zones: Tehran's is right whatever the system's tz database says, or it is told."""
+"""Zones: Tehran's is right whatever the system's tz database says, or it is an error."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TestZone:
 
     @pytest.mark.parametrize("system", ["old", "none"])
     @pytest.mark.parametrize("package", ["old", "none"])
-    def test_outdated_time_zone_database_is_logged(
+    def test_outdated_time_zone_database_is_refused(
         self, tmp_path: Path, system: str, package: str
     ) -> None:
         database, packages = tmp_path / "database", tmp_path / "packages"

@@ -142,7 +142,7 @@ async def test_sigterm_ends_feed_soon_while_redis_does_not_answer(
     began = time.monotonic()
     feed.signal(signal.SIGTERM)
     assert await feed.ended() == 0
-    # The SignalR hub is told, and the lease given up within two seconds or not at all.
+    # The feed aborts its connection, and gives up the lease within two seconds or not at all.
     assert time.monotonic() - began < 5.0
     assert feed.events("the feed's lease cannot be released in time; it will expire")
     assert len(hub.calls("abort")) == 1

@@ -28,7 +28,7 @@ STATIC = {
 
 @dataclass
 class Rest:
-    """A service: what it was asked, and the statuses that it answers before it does well.
+    """A service: the requests that it got, and the statuses that it answers before it does well.
 
     With ``good``, every other token is refused; with ``together``, so many calls are answered at
     the same time. With ``closes`` a connection ends after its answer, with ``cut`` in the middle of

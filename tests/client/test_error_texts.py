@@ -44,7 +44,7 @@ PASSED_ON = {
     ("rest/caller.py", "CloseReason(str(error), error, unclear=response.status == 400)"),
 }
 
-# No value is to be told: it may be a secret, or there is none.
+# No value is to be shown: it may be a secret, or there is none.
 WITHOUT_VALUE = {
     ("network/websocket.py", "CloseReason.final"): "an address may hold a password",
     ("rest/caller.py", "ServiceError(CLIENT_CLOSED)"): "nothing was given",

@@ -120,7 +120,7 @@ async def test_state_without_a_history_counts_as_confirmed(
         version = server.client.time()[0] * 1_000_000
         server.client.hset("ime:last:{1}", mapping={"version": version, "data": state()})
         assert await present(store, "1") == {"1"}
-        # It is no change that it is told from now on.
+        # Storing the history for the first time is no change of the state.
         assert await publish(store, "1", state()) == Stored(version, published=False)
         assert (await read(store, "1")).history
 

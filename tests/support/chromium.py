@@ -30,7 +30,7 @@ class Page:
         self._connection = connection
         self._ids = itertools.count(1)
         self.events: list[dict[str, Any]] = []
-        """What the browser has told unasked, of the domains that were enabled."""
+        """Events that the browser has sent, of the domains that were enabled."""
 
     async def command(self, method: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
         """Give a command of the protocol; its answer."""

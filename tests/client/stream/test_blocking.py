@@ -1,4 +1,4 @@
-"""The blocking stream, where no service is: what a call is told, and when."""
+"""The blocking stream, without a service: the errors of its calls, and when they come."""
 
 from __future__ import annotations
 

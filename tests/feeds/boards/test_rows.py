@@ -260,7 +260,7 @@ def test_trade_of_yesterday_keeps_its_date_after_midnight_with_any_orders() -> N
         ("2022-02-06T13:21:50", "2022-02-05"),
         ("2022-02-06T13:16:00", "2022-02-05"),
         ("2022-02-06T00:00:01", "2022-02-05"),
-        ("2022-02-08T00:00:01", "2022-02-06"),  # the exchange has told no other day since
+        ("2022-02-08T00:00:01", "2022-02-06"),  # the exchange has sent no other day since
     ],
 )
 def test_receipt_is_never_dated_later_than_now(now: str, date: str) -> None:

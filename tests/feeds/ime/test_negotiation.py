@@ -1,4 +1,4 @@
-"""Negotiation: redirects are followed with their token, and refusals are told."""
+"""Negotiation: redirects are followed with their token, and refusals are reported."""
 
 from __future__ import annotations
 

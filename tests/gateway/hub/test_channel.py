@@ -55,7 +55,7 @@ def test_event_has_an_id_only_if_it_is_named() -> None:
 def test_present_state_has_the_newest_version_that_is_known() -> None:
     channel = Channel("1", opened_at=0)
     assert channel.present().version == 0
-    channel.newest_version, channel.sent_version = 5, 7  # stamped here above the publisher's
+    channel.newest_version, channel.sent_version = 5, 7  # raised here above the publisher's
     assert channel.present().version == 7
 
 

@@ -92,7 +92,7 @@ class TestSlowClients:
 
 
 class TestResumeWithNewerState:
-    """A client was told by another gateway, or before the store went back, what we do not know."""
+    """A client has states of another gateway, or from before the store went back."""
 
     def resume(
         self, world: World, since: int, options: DeliveryOptions = DEFAULTS

@@ -1,4 +1,4 @@
-"""Versions of the last states: what counts as one, and that Redis is not asked without end."""
+"""Versions of the last states: malformed ones, and reads of Redis, at most one per second."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.clock import GivenClock
 
 
 class World:
-    """A store that is asked, and the clock."""
+    """The store's answers, and the clock."""
 
     def __init__(self) -> None:
         self.seconds = 100.0

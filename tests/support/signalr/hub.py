@@ -82,7 +82,7 @@ class Hub(LoopbackServer):
         self._issued: set[str] = set()
         self._receiving: list[Exchange] = []
         self._channels: dict[Channel, Session] = {}
-        self._pulse: asyncio.Task[None] | None = None
+        self._keep_alive_task: asyncio.Task[None] | None = None
 
     # State that tests read
 
@@ -139,14 +139,14 @@ class Hub(LoopbackServer):
     async def start(self) -> None:
         """Listen, on the same port as before if there was one."""
         await super().start()
-        self._pulse = asyncio.create_task(self._beat())
+        self._keep_alive_task = asyncio.create_task(self._send_keep_alives())
 
     async def stop(self) -> None:
         """Close everything, and forget tokens and cursors."""
-        if self._pulse is not None:
-            self._pulse.cancel()
-            await asyncio.wait({self._pulse})
-            self._pulse = None
+        if self._keep_alive_task is not None:
+            self._keep_alive_task.cancel()
+            await asyncio.wait({self._keep_alive_task})
+            self._keep_alive_task = None
         await super().stop()
         self.sessions.clear()
         self.backlog = Backlog()
@@ -246,7 +246,7 @@ class Hub(LoopbackServer):
 
     # Responses to clients
 
-    async def _beat(self) -> None:
+    async def _send_keep_alives(self) -> None:
         while True:
             await asyncio.sleep(self.keep_alive)
             if not self.silent and self._channels:
