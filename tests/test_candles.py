@@ -10,7 +10,7 @@ def test_intervals_divide_a_day() -> None:
     assert all(1440 % each.minutes == 0 for each in Interval)
 
 
-def test_candle_is_a_row() -> None:
+def test_candle_is_converted_to_a_row() -> None:
     row = Candle("2026-11-28T11:45:00", 5, 7, 4, 6, 9, 54, 3, 20, 5, 6).to_dict()
     assert row["time"] == "2026-11-28T11:45:00"
     assert row["gap"] is False

@@ -35,7 +35,7 @@ def test_refused_request_does_not_count() -> None:
     assert rate.take(due, 10.0)[1] == pytest.approx(0.5)
 
 
-def test_rate_of_zero_is_no_limit() -> None:
+def test_rate_of_zero_never_waits() -> None:
     rate = Rate(0)
     due = 0.0
     for _ in range(1000):

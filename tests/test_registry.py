@@ -120,7 +120,7 @@ class TestWithImport:
         assert {"A", "B", "C", "Older"} == set(registry.by_id("1").names)
         assert registry.by_id("1").contract_name == "A"
 
-    def test_another_spelling_is_no_new_name(self) -> None:
+    def test_import_of_another_spelling_adds_no_alias(self) -> None:
         registry, _ = Registry([contract("1", "سكه")]).with_import([contract("1", "سکه")])
         assert registry.by_id("1").names == ("سکه",)
 

@@ -109,7 +109,7 @@ async def test_token_that_is_missing_or_wrong_is_found(start: Start) -> None:
     assert found["rest"]["text"].startswith("the token is refused: ")
 
 
-async def test_address_where_nothing_is_fails_and_skips_the_rest() -> None:
+async def test_doctor_skips_later_checks_if_nothing_listens_at_the_address() -> None:
     found = await answers("ws://127.0.0.1:1")
     assert levels(found) == dict.fromkeys(PASSED, "skipped") | {"address": "failed"}
     assert found["address"]["text"] == "127.0.0.1 port 1: connection refused"

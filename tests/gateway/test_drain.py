@@ -113,7 +113,7 @@ async def test_no_second_closes_more_than_its_share(count: int) -> None:
 
 
 @pytest.mark.parametrize(("count", "spread"), [(0, 15.0), (1, 15.0), (3, 0.0), (0, 0.0)])
-async def test_nothing_to_spread_takes_no_time(count: int, spread: float) -> None:
+async def test_drain_without_streams_or_spread_ends_at_once(count: int, spread: float) -> None:
     draining = Draining(count, spread=spread)
     await draining.drain.run()
     assert draining.clock.now == BEGIN

@@ -198,7 +198,7 @@ async def test_up_ends_with_the_error_of_wrong_settings(
         up.end()
 
 
-def test_token_s_line_can_be_pasted(tmp_path: Path) -> None:
+def test_greeting_quotes_the_command_that_shows_a_token(tmp_path: Path) -> None:
     said = greeting(UpSettings(), tmp_path / "a folder", "127.0.0.1:1", None, secret_made=True)
     line = next(line for line in said.splitlines() if "token  " in line)
     assert shlex.quote(str(tmp_path / "a folder" / "jwt-secret")) in line

@@ -65,7 +65,7 @@ def test_lines_are_written_in_order(pipe: Pipe) -> None:
     assert writer.dropped == 0
 
 
-def test_flush_without_lines_is_no_work(pipe: Pipe) -> None:
+def test_flush_without_lines_returns_at_once(pipe: Pipe) -> None:
     writer = LogWriter(pipe.writer)
     assert writer.flush()
     writer.write("one")

@@ -493,7 +493,7 @@ async def test_refused_channel_does_not_affect_others(
     assert "NOPERM" in refusals[0]["error"]
 
 
-async def test_outage_is_no_refusal(
+async def test_outage_clears_the_refusal_of_channels(
     own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
 ) -> None:
     place = own_valkey.url.removeprefix("redis://")

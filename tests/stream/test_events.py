@@ -262,7 +262,7 @@ async def test_repeated_fields_are_read_as_on_a_websocket(guarded: Gateway, mark
             assert (frame.opcode == 0x9) is good  # a ping, or a close
 
 
-async def test_lines_that_mean_nothing_make_no_empty_events(
+async def test_keep_alive_comments_make_no_empty_events(
     hasty: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     """Some clients make an empty event of each blank line."""

@@ -789,7 +789,9 @@ WORST_STATES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.thorough
-async def test_state_is_the_worst_that_is_known(page: Page, market_gateway: Gateway) -> None:
+async def test_market_page_shows_the_worst_known_state_of_the_feed(
+    page: Page, market_gateway: Gateway
+) -> None:
     await page.visit(f"http://127.0.0.1:{market_gateway.port}/page/icon.svg")
     well = {
         "connection": "open", "current": True, "feed": "live", "changeAge": 1, "boardAge": 1,

@@ -354,7 +354,7 @@ async def test_token_restricts_matching_contracts(
 
 
 @pytest.mark.parametrize("covered", [[], thorough(["NOPE*"]), thorough(["id:99"])])
-async def test_token_that_covers_nothing_has_empty_answers(
+async def test_token_without_matching_contracts_gets_empty_answers(
     covered: list[str], own_valkey: EmbeddedValkey, world: World, serve: Serve
 ) -> None:
     guarded = serve(own_valkey.url, auth="jwt", variables={"IME_LIVE_JWT_SECRET": SECRET})

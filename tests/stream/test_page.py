@@ -224,7 +224,7 @@ async def test_page_is_not_wider_than_the_screen(page: Page, gateway: Gateway) -
 
 
 @pytest.mark.thorough
-async def test_call_is_tried(
+async def test_page_tries_a_rest_call(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
@@ -239,7 +239,7 @@ async def test_call_is_tried(
     assert data == expected
 
 
-async def test_stream_is_tried(
+async def test_page_tries_a_websocket_stream(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     first, second = market.take(2)
@@ -260,7 +260,7 @@ async def test_stream_is_tried(
 
 
 @pytest.mark.thorough
-async def test_events_are_tried(
+async def test_page_tries_server_sent_events(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
@@ -408,7 +408,7 @@ async def test_page_is_used_by_keyboard(
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("anchor", [*map(thorough, ("#nothing", "#%E0%A4%A")), "#%"])
-async def test_address_that_names_nothing_does_no_harm(
+async def test_page_with_an_unknown_anchor_shows_all_articles(
     page: Page, gateway: Gateway, anchor: str
 ) -> None:
     await show(page, gateway, f"/docs{anchor}")

@@ -27,7 +27,7 @@ async def test_snapshots_are_read_by_name_and_by_id(rest: Rest) -> None:
     ]
 
 
-async def test_one_section_is_read(rest: Rest) -> None:
+async def test_snapshot_of_a_section_has_only_that_section(rest: Rest) -> None:
     client = AsyncClient(rest.url)
     best = await client.snapshot(["A", "NOPE"], section=ime_live.BestLimit)
     assert best["A"] is not None

@@ -61,7 +61,7 @@ def test_client_works_in_one_event_loop_after_another(rest: Rest) -> None:
         asyncio.run(client.contracts(["A"]))
 
 
-def test_unclosed_client_leaves_nothing(rest: Rest) -> None:
+def test_garbage_collection_of_a_client_closes_its_sockets(rest: Rest) -> None:
     client = AsyncClient(rest.url)
     assert asyncio.run(client.contracts(["A"]))
     [(kept, _)] = client._caller._pool._idle

@@ -28,7 +28,7 @@ def test_code_of_the_board_is_the_id_and_gives_the_name(
     assert underlying_name(row, "_CommodityGroup") == name
 
 
-def test_missing_code_is_no_underlying() -> None:
+def test_row_without_a_code_has_no_underlying() -> None:
     assert underlying_code({}, "_CommodityGroup") is underlying_name({}, "_CommodityGroup") is None
 
 

@@ -14,12 +14,12 @@ IDS = ("id",)
 @each_row(
     "value", [5, [5], {"value": 5}, "[5]", ['{"value": 5}'], [[[5]]], '"[5]"', {"a": {"b": "[5]"}}]
 )
-def test_value_is_unwrapped(value: object) -> None:
+def test_unwrap_returns_the_innermost_value(value: object) -> None:
     assert unwrap(value) == 5
 
 
 @each_row("value", [[], {}, [1, 2], {"a": 1, "b": 2}, "text", "{no JSON", None, ""])
-def test_value_without_wrapping_stays_as_it_is(value: object) -> None:
+def test_unwrap_returns_an_unwrapped_value_unchanged(value: object) -> None:
     assert unwrap(value) == value
 
 

@@ -85,7 +85,7 @@ async def test_malformed_poll_answer_is_logged_and_retried(hub: Hub, how: Refusa
         {"Unheard": {"of": []}},
     ],
 )
-async def test_negotiated_fields_of_any_kind_end_nothing(
+async def test_source_reconnects_after_malformed_negotiated_fields(
     hub: Hub, fields: dict[str, object]
 ) -> None:
     usual = dict(hub.negotiation)

@@ -291,7 +291,7 @@ async def test_wrong_clock_of_the_machine_is_logged_once() -> None:
     assert not ran.events("the clocks agree again")
 
 
-async def test_right_clock_and_a_board_that_stands_still_are_no_error() -> None:
+async def test_still_clock_board_on_a_holiday_reports_no_clock_error() -> None:
     exchange = Exchange()
     exchange.now = datetime.fromisoformat("2026-11-27T10:00:00")  # a Friday
     ran = await run(exchange, *times(5, clock("2026-11-26T20:00:00"), exchange.wait(seconds=9)))
@@ -363,7 +363,7 @@ async def test_clock_board_sets_the_lag_too() -> None:
     assert ran.status.state is FeedState.STALE
 
 
-async def test_holiday_is_no_alarm() -> None:
+async def test_feed_on_a_holiday_is_not_stale() -> None:
     exchange = Exchange()
     exchange.now = datetime.fromisoformat("2026-11-27T13:26:10")
     script = times(3, future("2026-11-26T15:21:15.173"), exchange.wait(seconds=10))

@@ -244,7 +244,7 @@ def test_first_board_of_a_connection_does_not_tell_the_lag(measuring: FeedHealth
 
 
 @pytest.mark.parametrize("closed", [True, False], ids=["outside the session", "before it"])
-def test_lag_of_another_session_is_no_alarm(
+def test_lag_of_another_session_does_not_make_the_feed_stale(
     measuring: FeedHealth, hours: Hours, closed: bool
 ) -> None:
     come(measuring, 0, 0)

@@ -65,7 +65,7 @@ def content(path: Path) -> bytes:
 
 
 @NAMES
-def test_line_is_the_frame_as_it_came_and_when(tmp_path: Path, name: str) -> None:
+def test_recorded_line_has_the_unchanged_frame_and_its_time(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
     clock = MovedClock(1_795_509_900.25)
     with recorder(file, clock) as recording:

@@ -298,7 +298,7 @@ async def test_replay_of_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
         await Store().replay(no_gzip)
 
 
-async def test_file_that_was_cut_off_is_played_as_far_as_it_goes(tmp_path: Path) -> None:
+async def test_replay_of_a_truncated_file_plays_its_whole_lines(tmp_path: Path) -> None:
     cut = tmp_path / "cut.ndjson.gz"
     whole = gzip.compress((futures(future()) + "\n").encode())
     with gzip.open(cut, "wb") as file:

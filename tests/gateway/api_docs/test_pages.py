@@ -40,7 +40,7 @@ async def server_of(kind: str, settings: GatewaySettings = OPEN, **more: str) ->
     return dict(msgspec.json.decode(answer.body)["servers"][kind])
 
 
-async def test_policy_lets_nothing_in_from_elsewhere() -> None:
+async def test_content_security_policy_allows_only_the_same_origin() -> None:
     policy = (await get("/docs")).headers["content-security-policy"]
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules.pop("require-trusted-types-for") == "'script'"

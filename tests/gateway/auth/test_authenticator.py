@@ -168,7 +168,7 @@ class TestGoodTokens:
     @pytest.mark.parametrize(
         ("token_kid", "key_kid"), [("a", "a"), ("a", None), (None, "a"), (None, None)]
     )
-    async def test_key_with_the_kid_is_used(
+    async def test_token_is_verified_by_a_key_with_its_kid_or_none(
         self, token_kid: str | None, key_kid: str | None
     ) -> None:
         headers = {"kid": token_kid} if token_kid else None

@@ -22,7 +22,7 @@ class TestBody:
             post(CHUNKED, "Transfer-Encoding:", body=b"0\r\n\r\n"),
         ],
     )  # fmt: skip
-    def test_body_is_skipped(self, data: bytes) -> None:
+    def test_body_of_a_request_is_skipped(self, data: bytes) -> None:
         for end in range(len(data)):
             heads, status = requests_in([data[:end]])
             assert (heads, status) == ([], 0), data[:end]

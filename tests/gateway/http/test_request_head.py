@@ -114,7 +114,7 @@ class TestHead:
         assert status_of(get(line, HOST)) == 400
 
     @each_row("line", ["X: \xe9\xff", "X:\t", "X: a:b", "!#$%&'*+-.^_`|~9: x"])
-    def test_odd_field_is_read(self, line: str) -> None:
+    def test_header_field_with_unusual_characters_is_accepted(self, line: str) -> None:
         assert status_of(get(HOST, line)) == 200
 
     @pytest.mark.parametrize("end", [b"\n", b"\r\n"])

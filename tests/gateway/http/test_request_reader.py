@@ -41,7 +41,7 @@ class TestLimit:
         assert requests_in([data]) == ([], 431)
 
 
-def test_rest_behind_a_request_is_left_as_it_came() -> None:
+def test_take_rest_returns_bytes_after_a_request_unchanged() -> None:
     reader = RequestReader(LIMIT)
     reader.feed(get(HOST) + b"\x8a\x80")
     assert reader.next_request() is not None

@@ -75,7 +75,7 @@ def test_claim_refuses_a_subject_and_no_other() -> None:
     limits.admit().claim("alice")
 
 
-def test_claim_after_free_counts_nothing() -> None:
+def test_claim_of_a_freed_permit_is_not_counted() -> None:
     limits = World(max_subject_connections=1).limits
     permit = limits.admit()
     permit.free()

@@ -340,7 +340,7 @@ class TestSelect:
         assert self.select("OldB") == {"67890": ContractRef.of(By.NAME, "OldB")}
         assert self.select("سكه۰۳۱۲پ۰۱") == {"312": ContractRef.of(By.NAME, "سكه۰۳۱۲پ۰۱")}
 
-    def test_first_of_several_spellings_of_a_contract_is_kept(self) -> None:
+    def test_repeated_contract_keeps_its_first_spelling(self) -> None:
         selection = self.select("سكه0312پ01", "OldB", "سکه۰۳۱۲پ۰۱", "ContractB")
         assert selection == {
             "312": ContractRef.of(By.NAME, "سكه0312پ01"),

@@ -65,7 +65,7 @@ def shown(value: object) -> str:
         (NAMES, ["", " "], None),
     ],
 )
-def test_value_is_read(kind: ValueType, texts: list[str], value: Any) -> None:  # noqa: ANN401
+def test_value_type_reads_valid_parameters(kind: ValueType, texts: list[str], value: Any) -> None:  # noqa: ANN401
     assert kind.read([("x", text) for text in texts]) == value
 
 

@@ -286,7 +286,7 @@ def test_silent_client_ends_within_its_timeouts(steps: list[tuple[str, int]]) ->
     assert all(peer.ends for peer in present)
 
 
-def test_end_slowest_ends_those_that_wait_longest_until_it_is_enough() -> None:
+def test_end_slowest_ends_longest_paused_clients_until_enough_is_freed() -> None:
     heartbeat = Heartbeat(20, 20, 60, limited=LogLimiter(structlog.get_logger()))
     peers = [Peer(heartbeat) for _ in range(3)]
     for peer in peers:

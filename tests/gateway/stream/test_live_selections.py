@@ -122,7 +122,7 @@ async def test_selection_closed_while_a_listing_is_acquired_releases_it(gateway:
     assert gateway.wanted == {}
 
 
-async def test_present_contracts_precede_later_listings_at_the_limit(gateway: Gateway) -> None:
+async def test_selection_at_the_limit_leaves_out_later_listings(gateway: Gateway) -> None:
     gateway.registry = Registry(map(future, (5, 6, 7)))
     live = gateway.selections.open(FUTURES, ALL)
     await gateway.follow(*map(future, (1, 2, 5, 6, 7)))
@@ -135,7 +135,7 @@ async def test_present_contracts_precede_later_listings_at_the_limit(gateway: Ga
     gateway.selections.open(FUTURES, ALL)
 
 
-def test_refused_selection_leaves_nothing(gateway: Gateway) -> None:
+def test_refused_selection_is_removed_with_its_contracts(gateway: Gateway) -> None:
     gateway.registry = Registry(map(future, range(LIMIT + 1)))
     with pytest.raises(RefusedError, match="too many contracts: 5, at most 4"):
         gateway.selections.open(FUTURES, ALL)

@@ -73,7 +73,7 @@ async def fault_of(url: str, *, writes: bool = False, key_prefix: str = "ime:") 
     return fault
 
 
-async def test_server_as_set_is_no_fault_and_is_not_changed(server: Server) -> None:
+async def test_check_of_a_correct_server_finds_no_fault_and_writes_nothing(server: Server) -> None:
     for writes in (False, True):
         assert await fault_of(server.url, writes=writes) is None
         assert await fault_of(f"redis://full:secret@{server.address}", writes=writes) is None

@@ -217,7 +217,7 @@ def test_every_documented_form_is_read(url: str, meaning: RedisUrl) -> None:
         ("rediss://host?ssl_keyfile=/nowhere/key.pem", "must have ssl_certfile"),
     ],
 )
-def test_anything_else_is_refused_without_showing_a_password(url: str, must: str) -> None:
+def test_malformed_redis_url_is_refused_without_showing_a_password(url: str, must: str) -> None:
     with pytest.raises(SettingsError, match=f"^--redis-url .*{must}") as caught:
         Connections(StoreSettings(redis_url=url))
     assert caught.value.__cause__ is None
