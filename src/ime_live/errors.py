@@ -109,8 +109,8 @@ class SettingsError(ImeLiveError):
 class StoreSettingsError(StoreError, SettingsError):
     """Redis or Valkey does not match the settings: its password, database, mode or TLS differs.
 
-    Waiting does not help. A process that meets this at its start ends. A process that has been
-    served before keeps trying, because the server must have changed.
+    Waiting does not help. A process that meets this at its start ends. A process that was
+    connected before keeps trying: the server's settings changed while it ran.
     """
 
 

@@ -328,7 +328,7 @@ def _id_of(value: object) -> str:
         raise PayloadError(f"contract id must have no blanks around it, got {text!r}")
     try:
         text.encode()
-    except UnicodeEncodeError:  # a half of a pair, as of bytes that were decoded in a wrong way
+    except UnicodeEncodeError:  # a lone surrogate, as from bytes that were decoded wrongly
         raise PayloadError(
             f"contract id must be a text that UTF-8 can carry, got {text!r}"
         ) from None

@@ -80,7 +80,10 @@ class RecordingSelection(Struct, frozen=True, kw_only=True, dict=True):
         return self._matcher is not None and self._matcher.match(contract)
 
     def is_named(self, contract: Contract) -> bool:
-        """Return whether a contract is named, and so recorded in any market, listed or not."""
+        """Return whether the selection names this contract.
+
+        Named contracts are recorded whatever their market, even if delisted.
+        """
         names = map(fold_name, (contract.contract_id, *contract.names))
         return not set(map(fold_name, self.exact)).isdisjoint(names)
 

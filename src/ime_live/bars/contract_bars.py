@@ -80,7 +80,7 @@ class TradingDay:
 
 
 def _better(bar: Bar, other: Bar) -> bool:
-    # Totals decide first: those of the last bar are the day's, and no later bar corrects them.
+    # Compare totals first. The last bar holds the day's totals, and no later bar can correct them.
     return (bar.trades, bar.volume, other.gap) > (other.trades, other.volume, bar.gap)
 
 

@@ -94,7 +94,7 @@ def keys_of(contract_names: Iterable[str], contract_ids: Ids) -> list[Key]:
     for _, text in keys:
         try:
             text.encode()
-        except UnicodeEncodeError:  # a half of a pair, as of bytes that were decoded in a wrong way
+        except UnicodeEncodeError:  # a lone surrogate, as from bytes that were decoded wrongly
             raise SettingsError(
                 f"contracts must be given as text that UTF-8 can carry, got {text!r}"
             ) from None
@@ -102,5 +102,5 @@ def keys_of(contract_names: Iterable[str], contract_ids: Ids) -> list[Key]:
 
 
 def is_list(value: object) -> bool:
-    """Return whether an argument can be a list of values; one text is none."""
+    """Return whether an argument is a list of values. A single string is not."""
     return isinstance(value, Iterable) and not isinstance(value, str | bytes)

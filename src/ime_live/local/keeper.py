@@ -69,7 +69,7 @@ def _reasons(log: str) -> str:
 
 
 def _answers(address: str, pid: int) -> bool:
-    """Return whether the process with this id answers there, and not another Valkey."""
+    """Return whether the Valkey at this address has this process id."""
     is_port = address.isdecimal()
     family = socket.AF_INET if is_port else socket.AF_UNIX
     try:

@@ -223,7 +223,8 @@ def _option(option: Field[Any], meaning: str | None) -> Any:  # noqa: ANN401 - a
         help=meaning or option.metadata["help"],
         metavar=metavar(option),
         case_sensitive=False,
-        # A secret has no default but the empty one, except an address without a password.
+        # Secrets have an empty default, so showing it reveals nothing. The Redis URL's default has
+        # no password.
         show_default=option.default != "",
     )
 

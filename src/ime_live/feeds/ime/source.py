@@ -77,7 +77,10 @@ class ExchangeSource:
 
     @property
     def connection_state(self) -> ConnectionState:
-        """The present state; while boards are polled, its error has the SignalR hub's as well."""
+        """The present state.
+
+        While boards are polled, `error` also contains the error of the SignalR hub.
+        """
         hub = self._hub.connection_state
         if hub.source or self._poller is None or self._polling is None:
             return hub

@@ -308,7 +308,7 @@ def read_recording(
 
 
 def _is_cut(line: bytes) -> bool:
-    # Only a file's last line has no end: it need not have one, if the frame in it has.
+    # Only the last line may lack a line feed. It is complete if its JSON is.
     if line.endswith(b"\n") or not line.lstrip().startswith(b"{"):
         return False
     try:

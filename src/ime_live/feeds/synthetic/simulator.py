@@ -325,7 +325,8 @@ class _OrderBook:
         return True
 
     def _move_open_interest(self, volume: int) -> None:
-        # A trade opens positions, closes some, or hands them on. The fuller, the more it closes.
+        # A trade opens, closes or transfers positions. The higher the open interest, the more
+        # trades close positions.
         usual = self._instrument.open_interest
         if not usual or self._random.random() < 0.5:
             return
