@@ -154,6 +154,7 @@ class Publisher:
             PayloadError: the payload is incomplete or too long, a field of it is unknown or of the
                 wrong type, or ``contract_id`` cannot be an id.
             UnknownContractError: no registered contract has this id.
+            StoreSettingsError: Redis does not match the settings.
             StoreError: Redis could not be reached, or refused a command.
         """
         [outcome] = await self.publish_many([(contract_id, payload)])
@@ -186,6 +187,7 @@ class Publisher:
             SettingsError: an argument is not of its type; the text names it.
             FencedError: a newer token was used before for one of the contracts. The other
                 contracts are published.
+            StoreSettingsError: Redis does not match the settings.
             StoreError: Redis could not be reached. Some payloads may be published; it is safe to
                 publish all of them again.
         """
@@ -238,6 +240,7 @@ class Publisher:
             PayloadError: the contract has no last state or it cannot be read, the result is not a
                 valid payload, or ``contract_id`` cannot be an id.
             UnknownContractError: no registered contract has this id.
+            StoreSettingsError: Redis does not match the settings.
             StoreError: Redis could not be reached or refused a command, or other writers kept
                 changing the contract.
         """

@@ -64,7 +64,8 @@ class Message(Generic[DataT]):
     and pickled, and are equal if `raw`, `skipped`, the time zone and the type of `data` are.
 
     Attributes:
-        key: the contract as the program named it: ``("name", "ContractA")`` or ``("id", "12345")``.
+        key: the contract as the program named it: ``("name", "ContractA")`` or ``("id", "12345")``;
+            for a contract that a filter matches, its present name, or its id.
         timestamp_text: the timestamp as the gateway sent it: ISO 8601 with microseconds, without
             an offset. It strictly grows per contract. Use it for `connect`'s ``since``.
         raw: the message as the gateway sent it: bytes of JSON in UTF-8.
@@ -86,12 +87,18 @@ class Message(Generic[DataT]):
 
     @property
     def contract_name(self) -> str | None:
-        """Name of the contract as the program gave it; None if it gave the id."""
+        """Name of the contract as the program gave it; None if it gave the id.
+
+        For a contract that a filter matches, its present name; None if the filter is by id.
+        """
         return self._envelope.contract_name
 
     @property
     def contract_id(self) -> str | None:
-        """Id of the contract as the program gave it; None if it gave the name."""
+        """Id of the contract as the program gave it; None if it gave the name.
+
+        For a contract that a filter by id matches, its id; None if the filter is by name.
+        """
         return self._envelope.contract_id
 
     @property
