@@ -208,6 +208,20 @@ def test_documents_have_no_markers_of_a_merge() -> None:
     assert [path.name for path in ALL if marker.search(path.read_text(encoding="utf-8"))] == []
 
 
+def log_events_of_operations() -> list[str]:
+    """The log events that docs/operations.md quotes."""
+    text = re.sub(r"\s+", " ", sentences(ROOT / "docs" / "operations.md"))
+    return re.findall(r"\blog says `([^`]+)`", text)
+
+
+def test_log_events_of_operations_exist() -> None:
+    quoted = log_events_of_operations()
+    assert len(quoted) >= 3
+    modules = (ROOT / "src").rglob("*.py")
+    source = "\n".join(path.read_text("utf-8") for path in modules)
+    assert [event for event in quoted if f'"{event}' not in source] == []
+
+
 def test_fences_have_one_word() -> None:
     for path in ALL:
         for said, block in blocks_of(path):

@@ -39,7 +39,7 @@ async def test_failing_task_ends_neither_others_nor_the_process(
         await gateway.start()
         await eventually(lambda: looks > 1 and gateway.readiness().ready)
     assert b'ime_live_part_failures_total{part="feed"}' in gateway.exposition()
-    [line] = [line for line in logs if line["event"].startswith("a part of the gateway")]
+    [line] = [line for line in logs if line["event"].startswith("background task failed")]
     assert line["part"] == "feed"
     assert isinstance(line["exc_info"], LookupError)
 

@@ -240,7 +240,11 @@ def test_unread_greeting_shows_no_traceback(
     os.close(writer)
     assert process.stderr is not None
     with process:
-        last = "the greeting cannot be written" if name == "up" else "state of the feed"
+        last = (
+            "the greeting cannot be written"
+            if name == "up"
+            else "the state of the feed has changed"
+        )
         said = next((line for line in process.stderr if last in line), "")
         process.terminate()
         rest = process.stderr.read()

@@ -295,7 +295,9 @@ async def test_exception_of_the_gateway_does_not_end_the_pubsub(
             for _ in range(3):
                 await redis.publish(store.keys.live("1"), "x")
             await eventually(lambda: pubsub.failures == 3)
-        assert [(line["event"], line["failures"]) for line in logs] == [("a callback failed", 1)]
+        assert [(line["event"], line["failures"]) for line in logs] == [
+            ("a callback of the subscription to Redis failed", 1)
+        ]
         assert isinstance(logs[0]["exc_info"], LookupError)
         pubsub._on_message = gateway.on_message
         await redis.publish(store.keys.live("1"), "x")

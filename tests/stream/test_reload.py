@@ -79,7 +79,7 @@ async def test_hangup_reloads_limits_keys_and_log_level(
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
         document = json.loads(gateway.get("/openapi.json").body)
         assert '"maxItems":1}' in json.dumps(document, separators=(",", ":"))
-        [unknown] = gateway.events("no such setting")
+        [unknown] = gateway.events("environment variable is not a setting")
         assert unknown["variable"] == "IME_LIVE_MAX_CONECTIONS"
         # Its key is gone, and its selection too large, but it was opened before.
         await asyncio.wait_for(await client.ping(), PATIENCE)

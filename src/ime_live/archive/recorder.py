@@ -210,7 +210,7 @@ class StreamRecorder:
             listing = await self._list(client, known_ids=self.contracts)
             new = listing.keys() - self.contracts.keys()
             if new:
-                log.info("new contracts", ids=sorted(new))
+                log.info("new contracts are recorded", ids=sorted(new))
                 self.contracts = {**self.contracts, **listing}
         except SettingsError:
             raise

@@ -290,7 +290,7 @@ class Gateway:
     def _note_failure(self, part: str, error: BaseException) -> None:
         self._metrics.count_failure(part)
         self._limited.error(
-            "a part of the gateway has failed; starting it again",
+            "background task failed; restarting it",
             key=(part, repr(error)),
             part=part,
             exc_info=error,

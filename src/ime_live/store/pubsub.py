@@ -381,5 +381,8 @@ class PubSub:
     def _note_failure(self, error: Exception) -> None:
         self.failures += 1
         self._limited.error(
-            "a callback failed", key="callback", failures=self.failures, exc_info=error
+            "a callback of the subscription to Redis failed",
+            key="callback",
+            failures=self.failures,
+            exc_info=error,
         )

@@ -261,7 +261,7 @@ def test_unknown_variable_is_a_log_line_where_there_is_a_log(
     )
     assert process.stderr is not None
     first, second = (json.loads(process.stderr.readline()) for _ in range(2))
-    assert (first["event"], first["level"]) == ("no such setting", "warning")
+    assert (first["event"], first["level"]) == ("environment variable is not a setting", "warning")
     assert (first["variable"], first["meant"]) == ("IME_LIVE_LOG_LEVLE", "IME_LIVE_LOG_LEVEL")
     # An address of IPv6 may be written as in a URL.
     assert (second["event"], second["host"]) == ("listening", "::1")

@@ -180,7 +180,9 @@ def warn_of_unknown_variables(settings: object) -> None:
             if not structlog.is_configured():
                 configure_logging(settings)
             suggestion = {"meant": ENVIRONMENT_PREFIX + near[0]} if near else {}
-            structlog.get_logger().warning("no such setting", variable=name, **suggestion)
+            structlog.get_logger().warning(
+                "environment variable is not a setting", variable=name, **suggestion
+            )
         else:
             hint = f"; did you mean {ENVIRONMENT_PREFIX}{near[0]}?" if near else ""
             write_stderr(f"ime-live: {name} is not a setting and has no effect{hint}")

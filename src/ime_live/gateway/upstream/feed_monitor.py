@@ -102,7 +102,7 @@ class FeedMonitor:
             log.info(f"the status of the {self._program} has been deleted")
         else:
             log.info(
-                f"state of the {self._program}",
+                f"the state of the {self._program} has changed",
                 state=status.state.value,
                 source=status.source,
                 error=status.error,
