@@ -22,7 +22,9 @@ VALUE = re.compile(r"\{\}|\bgot\b")
 SOURCE = Path(ime_live.client.__file__).parent
 
 # Made in the library and caught there, or raised by Python's own convention.
-INTERNAL = {"CallError", "ProxyStatusError", "OSError", "_StaleError", "AttributeError"}
+INTERNAL = {
+    *("CallError", "ProxyStatusError", "OSError", "ValueError", "_StaleError", "AttributeError")
+}
 
 # Texts of others, given on as they are: close reasons, explanations of REST calls, and errors of
 # commands, which deployed programs compare.

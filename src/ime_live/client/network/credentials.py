@@ -61,7 +61,7 @@ class Credentials:
         if self._token is None and self._source is not None:
             async with self._lock_here():
                 if self._token is None:  # no other call has fetched it meanwhile
-                    self._token = _checked(await _call_source(self._source))
+                    self._token = _checked(await _call_source(self._source), returned=True)
         return self._header()
 
     def note_accepted(self, headers: Mapping[str, str] | None = None) -> None:
@@ -122,12 +122,16 @@ async def _call_source(source: Callable[[], str | Awaitable[str]]) -> object:
     return await token if inspect.isawaitable(token) else token
 
 
-def _checked(token: object) -> str:
+def _checked(token: object, *, returned: bool = False) -> str:
+    name = "the result of the token's function" if returned else "a token"
     if not isinstance(token, str):
-        raise SettingsError(f"a token must be a text, got {type(token).__name__}")
+        allowed = "a text" if returned else "a text, a function that returns one, or None"
+        raise SettingsError(f"{name} must be {allowed}, got {type(token).__name__}")
     token = token.strip()
     if not token:
-        raise SettingsError("a token must not be empty, got ''; pass None for no token")
+        # None reads the variable, so it means no token only without one.
+        advice = "" if returned else "; for no token, pass None and do not set IME_LIVE_TOKEN"
+        raise SettingsError(f"{name} must not be empty, got ''{advice}")
     if not token.isascii() or not token.isprintable():
-        raise SettingsError("a token must be printable ASCII, got characters no header can carry")
+        raise SettingsError(f"{name} must be printable ASCII, got characters no header can carry")
     return token

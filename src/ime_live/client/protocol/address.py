@@ -142,7 +142,10 @@ def check_host(parts: SplitResult) -> None:
         ValueError: the port is not a number, or the host cannot be one; the text may quote it.
     """
     parts.port  # noqa: B018 - raises if it is not a number from 0 to 65535
-    (parts.hostname or "").encode("idna")  # as the name lookup does
+    host = parts.hostname or ""
+    host.encode("idna")  # as the name lookup does
+    if any(character.isspace() for character in host):
+        raise ValueError(f"a host must not have blanks, got {host!r}")
 
 
 def kind_of(keys: Sequence[Selector]) -> Literal["name", "id"]:
