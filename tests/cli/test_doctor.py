@@ -148,7 +148,10 @@ def test_doctor_writes_its_report_when_the_exchange_is_unreachable(
         (("--url", "http://x", "--exchange"), "must not be given together"),
         (("--url", "ftp://x"), "must begin with ws://"),
         (("--exchange", "--boards", "moon"), "--boards must be some of"),
-        (("--exchange", "--base-url", "http://127.0.0.1:1", "--report", "no/x"), "--report no/x: "),
+        (
+            ("--exchange", "--base-url", "http://127.0.0.1:1", "--report", "no/x"),
+            "--report no/x cannot be written: ",
+        ),
     ],
 )
 def test_doctor_refuses_wrong_use(ime_live: Run, arguments: tuple[str, ...], error: str) -> None:

@@ -31,7 +31,10 @@ SECRET = "made up for the tests, 32 bytes "
             "--host must be a loopback address with --auth none, got '0.0.0.0'",
         ),
         (["--jwt-secret", "geheim"], "--jwt-secret must have at least 32 bytes"),
-        (["--jwt-public-key", "nothing.pem"], "--jwt-public-key nothing.pem: No such file"),
+        (
+            ["--jwt-public-key", "nothing.pem"],
+            "--jwt-public-key nothing.pem cannot be read: no such file",
+        ),
         (["--auth", "none", "--redis-url", "http://u:geheim@h"], "--redis-url must begin with one"),
     ],
 )

@@ -39,7 +39,7 @@ def test_settings_shows_each_value_and_its_source(ime_live: Run, tmp_path: Path)
     ("arguments", "error"),
     [
         (("feed",), "the command must be one of ime, record, replay, got none"),
-        (("nonsense",), "one of demo, serve, up"),
+        (("nonsense",), "settings, contracts, feed, token, got 'nonsense'"),
         (("serve", "--nonsense"), "No such option: --nonsense"),
         (("serve", "--port", "x"), "Invalid value for '--port'"),
         ((), "Missing argument"),

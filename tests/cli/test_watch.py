@@ -85,7 +85,9 @@ def test_watch_ends_when_its_reader_has_gone(
 def test_watch_reports_an_unreachable_service_and_waits_for_it(start: Start) -> None:
     process = start("watch", "A", "--url", "ws://127.0.0.1:1")
     assert process.stderr is not None
-    assert "not connected: " in line_of(process.stderr, "not connected")
+    line = line_of(process.stderr, "not connected")
+    assert line.startswith("ime-live: not connected to ws://127.0.0.1:1: Connection refused; ")
+    assert "check --url, and whether the gateway runs" in line
     process.terminate()
     process.wait(30)
 
@@ -102,7 +104,7 @@ def test_watch_reports_a_lost_connection(
     assert process.stderr is not None
     line_of(process.stderr, "ime-live: connected")
     gateway.kill()
-    line_of(process.stderr, "ime-live: not connected: ")
+    line_of(process.stderr, f"ime-live: not connected to ws://127.0.0.1:{port}: ")
     assert process.poll() is None
     process.terminate()
     process.wait(30)
@@ -114,7 +116,7 @@ def test_watch_reports_a_lost_connection(
         ((), "at least one contract must be given, got none", 2),
         (("A", "--json", "--lines"), "must not be given together", 2),
         (("A", "--token", "x", "--token-file", "y"), "must not be given together", 2),
-        (("A", "--token-file", "nowhere"), "--token-file nowhere: no such file", 2),
+        (("A", "--token-file", "nowhere"), "--token-file nowhere cannot be read: no such file", 2),
         (("A", "--url", "ftp://x"), "ftp://x", 2),
         (("A",), "IME_LIVE_URL", 2),
         (("--market", "Nothing"), "Nothing", 2),

@@ -66,9 +66,11 @@ def test_other_file_is_not_overwritten(tmp_path: Path, content: bytes) -> None:
 def test_file_that_cannot_be_opened_is_one_clear_error(tmp_path: Path) -> None:
     path = str(tmp_path / "none" / "pid")
     with (
-        pytest.raises(SettingsError, match=r"--pid-file .*/none/pid: no such file or directory"),
+        pytest.raises(
+            SettingsError, match=r"--pid-file .*/none/pid cannot be used: no such file or directory"
+        ),
         PidFile(path).held(URL),
     ):
         raise AssertionError
-    with pytest.raises(SettingsError, match=r"--pid-file .*: is a directory"):
+    with pytest.raises(SettingsError, match=r"--pid-file .* cannot be used: is a directory"):
         PidFile(str(tmp_path)).read()

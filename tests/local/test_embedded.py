@@ -304,7 +304,7 @@ async def test_data_folder_may_have_any_name_and_depth(tmp_path: Path) -> None:
 async def test_impossible_data_folder_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(SettingsError, match=r"--data .*file: file exists"):
+    with pytest.raises(SettingsError, match=r"--data .*file cannot be used: file exists"):
         async with kept_valkey(file):
             pass
 

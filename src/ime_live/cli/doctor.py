@@ -132,5 +132,5 @@ def _write_report(file: Path, report: bytes) -> None:
     try:
         file.write_bytes(msgspec.json.format(report, indent=2))
     except OSError as error:
-        raise SettingsError(f"--report {file}: {reason_of(error)}") from error
+        raise SettingsError(f"--report {file} cannot be written: {reason_of(error)}") from error
     write_stderr(f"the report is in {file}; it contains no secrets")

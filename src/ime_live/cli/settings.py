@@ -42,7 +42,7 @@ def settings(
     if hasattr(target, "commands"):
         raise SettingsError(
             f"the command must be one of {', '.join(target.commands)}, "
-            f"got {arguments[0] if arguments else 'none'}"
+            f"got {repr(arguments[0]) if arguments else 'none'}"
         )
     parsed = target.make_context(" ".join(names), arguments, parent=context.parent)
     lines = [

@@ -106,7 +106,7 @@ def _signing_key(settings: JwtSettings, private_key: Path | None, kid: str | Non
         try:
             return read_private_key(pem, kid)
         except SettingsError as error:
-            raise SettingsError(f"--private-key {private_key}: {error}") from error
+            raise SettingsError(f"--private-key {private_key} cannot be used: {error}") from error
     if settings.jwt_secret:
         return SigningKey("HS256", settings.jwt_secret.encode(), kid)
     if settings.jwt_secret_file:

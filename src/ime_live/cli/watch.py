@@ -66,7 +66,7 @@ def watch(
         raise SettingsError("--json and --lines must not be given together; leave one out")
     selection = selection_of(names, markets, underlyings, everything)
     credentials = token_of(token, token_file)
-    place = service_of(url).place
+    service = service_of(url)
     # The command reports connections itself.
     client_log = logging.getLogger("ime_live.client")
     client_log.addHandler(logging.NullHandler())
@@ -78,8 +78,8 @@ def watch(
         )
 
     if as_json or lines or not _is_terminal():
-        _print(make, as_json=as_json)
-    elif error := _show(make, place):
+        _print(make, service.named("ws"), as_json=as_json)
+    elif error := _show(make, service.place):
         raise error
 
 
@@ -89,13 +89,19 @@ def _is_terminal() -> bool:
 
 
 def _print(
-    make: Callable[[Callable[[ConnectionEvent], object]], Connecting[Payload]], *, as_json: bool
+    make: Callable[[Callable[[ConnectionEvent], object]], Connecting[Payload]],
+    address: str,
+    *,
+    as_json: bool,
 ) -> None:
-    last_text = ""
+    last_text, advice = "", "; trying again: check --url, and whether the gateway runs"
 
     def tell_once(event: ConnectionEvent) -> None:
-        nonlocal last_text
-        text = "connected" if event.connected else f"not connected: {event.reason}"
+        nonlocal last_text, advice
+        if event.connected:
+            text, advice = "connected", "; trying again"
+        else:
+            text = f"not connected to {address}: {event.reason}{advice}"
         if text != last_text and not event.final:
             last_text = text
             write_stderr(f"ime-live: {text}")

@@ -64,7 +64,9 @@ class PidFile:
                 f"{_FLAG} must name a file that no other gateway uses, got {self._path}"
             ) from error
         except OSError as error:
-            raise SettingsError(f"{_FLAG} {self._path}: {system_reason(error)}") from error
+            raise SettingsError(
+                f"{_FLAG} {self._path} cannot be used: {system_reason(error)}"
+            ) from error
         try:
             yield
         finally:
@@ -106,7 +108,9 @@ class PidFile:
         except FileNotFoundError as error:
             raise ImeLiveError(f"no gateway runs with {_FLAG} {self._path}") from error
         except OSError as error:
-            raise SettingsError(f"{_FLAG} {self._path}: {system_reason(error)}") from error
+            raise SettingsError(
+                f"{_FLAG} {self._path} cannot be used: {system_reason(error)}"
+            ) from error
         if gateway is None:
             raise SettingsError(f"{_FLAG} must name the pid file of a gateway, got {self._path}")
         return gateway

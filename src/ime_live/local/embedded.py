@@ -210,7 +210,7 @@ def _folder(data: Path, stack: ExitStack) -> tuple[Path, int, int]:
             stack.enter_context(_opened(data / name)) for name in ("lock", "valkey.lock")
         )
     except OSError as error:
-        raise SettingsError(f"{_DATA} {data}: {system_reason(error)}") from error
+        raise SettingsError(f"{_DATA} {data} cannot be used: {system_reason(error)}") from error
     return data, ours, valkeys
 
 

@@ -97,7 +97,7 @@ def open_recording(source: Path) -> Playback:
     try:
         return ArchivePlayback(files) if kinds_found == {True} else FramePlayback(files)
     except FeedError as error:
-        raise SettingsError(f"--source {source}: {error}") from error
+        raise SettingsError(f"--source {source} cannot be used: {error}") from error
 
 
 def _files_of(source: Path) -> list[Path]:

@@ -26,7 +26,7 @@ def bind(host: str, port: int, *, options: tuple[str, str] = ("host", "port")) -
             bare_host(host), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as error:
-        raise SettingsError(f"{host_flag} {host}: {error.strerror or error}") from error
+        raise SettingsError(f"{host_flag} {host} cannot be used: {system_reason(error)}") from error
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

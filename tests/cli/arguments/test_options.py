@@ -138,6 +138,8 @@ def test_environment_sets_every_option(ime_live: Run) -> None:
     [
         (["nonsense"], "No such command"),
         (["serve", "--port", "abc"], "Invalid value for '--port' (env var: 'IME_LIVE_PORT')"),
+        (["serve", "--port", "abc"], "must be a whole number, got 'abc'"),
+        (["serve", "--ping-interval", "x"], "must be a number, got 'x'"),
     ],
 )
 def test_wrong_use_of_a_command_is_status_2(
@@ -224,6 +226,7 @@ def test_words_are_taken_in_any_case(ime_live: Run, level: str) -> None:
     done = ime_live("serve", "--log-level", "loud")
     assert done.returncode == 2
     assert "Invalid value for '--log-level'" in done.stderr
+    assert done.stderr.endswith(": must be one of debug, info, warning, error, got 'loud'\n")
 
 
 def test_unknown_variable_is_reported(ime_live: Run, valkey: EmbeddedValkey) -> None:

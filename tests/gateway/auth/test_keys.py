@@ -182,7 +182,7 @@ class TestPemFile:
 
         text = wrong(jwt_public_key=path)
 
-        assert text.startswith(f"--jwt-public-key {path}: ")
+        assert text.startswith(f"--jwt-public-key {path} cannot be used: ")
         assert "RSA" in text
 
 
@@ -215,7 +215,7 @@ class TestKeySetFile:
     ) -> None:
         path = write(content)
 
-        assert wrong(jwks=path).startswith(f"--jwks {path}: ")
+        assert wrong(jwks=path).startswith(f"--jwks {path} cannot be used: ")
 
 
 @pytest.mark.parametrize("option", ["jwt_public_key", "jwks"])
@@ -225,7 +225,8 @@ class TestFileThatCannotBeRead:
 
         text = wrong(**{option: path})
 
-        assert text == f"--{option.replace('_', '-')} {path}: No such file or directory"
+        flag = f"--{option.replace('_', '-')}"
+        assert text == f"{flag} {path} cannot be read: no such file or directory"
 
     def test_directory_as_key_file_is_refused(self, tmp_path: Path, option: str) -> None:
         assert str(tmp_path) in wrong(**{option: str(tmp_path)})

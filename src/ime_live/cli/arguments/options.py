@@ -139,6 +139,7 @@ def _values_without_flag(
             try:
                 value = parameter.process_value(context, value)
             except typer.BadParameter as error:
+                error.ctx, error.param = context, parameter
                 raise SettingsError(error.format_message()) from None
             # Typer converts the values of an enum only when it calls the command.
             is_word = isinstance(hints[name], type) and issubclass(hints[name], StrEnum)
@@ -224,11 +225,42 @@ def _option(option: Field[Any], meaning: str | None) -> Any:  # noqa: ANN401 - a
         envvar=variable(option.name),
         help=meaning or option.metadata["help"],
         metavar=metavar(option),
-        case_sensitive=False,
+        **_reader(option.default),
         # Secrets have an empty default, so showing it reveals nothing. The Redis URL's default has
         # no password.
         show_default=option.default != "",
     )
+
+
+def _reader(default: object) -> dict[str, Any]:
+    """Return the arguments of an option by which Typer reads and completes its value.
+
+    Typer's own errors name the libraries it uses, and not the value.
+    """
+    match default:
+        case bool() | str() if not isinstance(default, StrEnum):
+            return {}
+        case StrEnum():
+            kind: Callable[[str], object] = type(default)
+            words = [*type(default)]
+            rule = f"one of {', '.join(words)}"
+        case int():
+            kind, words, rule = int, [], "a whole number"
+        case _:
+            kind, words, rule = float, [], "a number"
+
+    def read(text: object) -> object:
+        if not isinstance(text, str):
+            return text
+        try:
+            return kind(text.strip().lower())
+        except ValueError:
+            raise typer.BadParameter(f"must be {rule}, got {text!r}") from None
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete.lower())]
+
+    return {"parser": read} | ({"autocompletion": complete} if words else {})
 
 
 def metavar(option: Field[Any]) -> str | None:

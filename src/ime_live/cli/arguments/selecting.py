@@ -99,7 +99,9 @@ class TokenFile:
         try:
             token = self._path.read_text("utf-8").strip()
         except (OSError, ValueError) as error:
-            raise SettingsError(f"--token-file {self._path}: {reason_of(error)}") from error
+            raise SettingsError(
+                f"--token-file {self._path} cannot be read: {reason_of(error)}"
+            ) from error
         if not token:
             raise SettingsError(f"--token-file {self._path} must have a token, but is empty")
         return token

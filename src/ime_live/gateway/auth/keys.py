@@ -15,7 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
-from ime_live.errors import SettingsError
+from ime_live.errors import SettingsError, system_reason
 from ime_live.gateway.auth.authenticator import Authenticator, JwtAuthenticator, NoAuthenticator
 from ime_live.gateway.auth.jwks import JwksUrl, read_key_set
 from ime_live.gateway.auth.revocations import Revocations
@@ -247,7 +247,9 @@ def read_secrets(path: str) -> tuple[Key, ...]:
         try:
             keys.append(Key(line))
         except ValueError as error:
-            raise SettingsError(f"{_SECRET_FILE} {path}: secret {number}: {error}") from error
+            raise SettingsError(
+                f"{_SECRET_FILE} {path} cannot be used: secret {number}: {error}"
+            ) from error
     return tuple(keys)
 
 
@@ -286,7 +288,7 @@ def _pem_key(path: str) -> Key:
     try:
         return Key(material)
     except ValueError as error:
-        raise SettingsError(f"--jwt-public-key {path}: {error}") from error
+        raise SettingsError(f"--jwt-public-key {path} cannot be used: {error}") from error
 
 
 def _key_set(path: str) -> tuple[Key, ...]:
@@ -294,7 +296,7 @@ def _key_set(path: str) -> tuple[Key, ...]:
     try:
         return read_key_set(read_file("--jwks", path), secrets=True)
     except ValueError as error:
-        raise SettingsError(f"--jwks {path}: {error}") from error
+        raise SettingsError(f"--jwks {path} cannot be used: {error}") from error
 
 
 def read_file(option: str, path: str) -> bytes:
@@ -310,5 +312,5 @@ def read_file(option: str, path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
-        reason = getattr(error, "strerror", None) or error
-        raise SettingsError(f"{option} {path}: {reason}") from error
+        reason = system_reason(error)
+        raise SettingsError(f"{option} {path} cannot be read: {reason}") from error
