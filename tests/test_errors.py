@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from ime_live.errors import (
     RefusedError,
     printable_reason,
 )
+from tests.client.test_error_texts import RULE, VALUE, Made, Module
 from tests.support.rows import each_row
 
 
@@ -80,3 +82,41 @@ def test_any_reason_fits_a_close_frame(text: str) -> None:
     assert len(reason.encode()) <= MAX_REASON_BYTES
     assert reason.isprintable()
     assert printable_reason(reason) == reason
+
+
+# Packages whose errors an operator reads.
+CHECKED = ("settings", "cli", "local", "gateway/auth")
+
+# The flags that are named are what was given, or the value is a key, which is secret.
+WITHOUT_VALUE = (
+    "must not be given together",
+    "must be given with",
+    "a private key must",
+)
+
+# Another package is missing, so no value was given; or another error's text is passed on.
+OTHER = ("the embedded Valkey needs more packages", "{}: {}")
+
+
+def settings_errors() -> list[Made]:
+    """Return the `SettingsError`s of these packages whose texts are made where they are raised."""
+    source = Path(errors.__file__).parent
+    modules = [
+        Module(path, source)
+        for folder in CHECKED
+        for path in sorted((source / folder).rglob("*.py"))
+    ]
+    made = [each for module in modules for each in dict.fromkeys(module.made())]
+    return [each for each in made if each.kind == "SettingsError" and each.texts]
+
+
+def test_settings_errors_say_rule_and_value() -> None:
+    found = settings_errors()
+    assert len(found) > 40
+    for each in found:
+        for text in each.texts:
+            if text.startswith(OTHER):
+                continue
+            assert RULE.search(text), f"{each.place}: {text}"
+            exempt = any(words in text for words in WITHOUT_VALUE)
+            assert exempt or VALUE.search(text), f"{each.place}: {text}"

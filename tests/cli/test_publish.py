@@ -264,7 +264,7 @@ def test_closed_standard_input_is_one_line(env: dict[str, str], command: list[st
         check=False,
     )
     assert done.returncode == 2
-    assert done.stderr == b"ime-live: standard input is closed\n"
+    assert done.stderr == b"ime-live: standard input cannot be read: it is closed\n"
 
 
 def full(server: Server) -> None:

@@ -69,8 +69,8 @@ class Made:
 class Module:
     """One module of the library, and the texts that its expressions may have."""
 
-    def __init__(self, path: Path) -> None:
-        self.name = path.relative_to(SOURCE).as_posix()
+    def __init__(self, path: Path, source: Path = SOURCE) -> None:
+        self.name = path.relative_to(source).as_posix()
         self.tree = ast.parse(path.read_text(encoding="utf-8"))
         self._assignments: dict[ast.AST, dict[str, list[ast.expr | None]]] = {}
         self.functions = {

@@ -43,7 +43,7 @@ def open_input(source: str) -> BinaryIO:
     """
     if source == STANDARD_INPUT:
         if sys.stdin is None:  # its number may belong to another file by now
-            raise SettingsError(f"{name_of(source)} is closed")
+            raise SettingsError(f"{name_of(source)} cannot be read: it is closed")
         # Not sys.stdin itself: the interpreter closes it at exit, and aborts if a thread still
         # reads from it.
         return open(sys.stdin.fileno(), "rb", closefd=False)

@@ -126,7 +126,9 @@ class Keyring:
             await url.start()
             if not url.keys:
                 await url.aclose()
-                raise SettingsError(f"--jwks {url.url}: no keys can be fetched; see above")
+                raise SettingsError(
+                    f"--jwks {url.url} cannot be used: no keys can be fetched; see above"
+                )
         self._fixed, self._files, self._url = other._fixed, other._files, url
         self._local = self._collect()
         if former is not None and former is not url:
@@ -232,7 +234,7 @@ def _secret_key(secret: str) -> Key:
     try:
         return Key(secret.encode())
     except ValueError as error:
-        raise SettingsError(f"--jwt-secret: {error}") from error
+        raise SettingsError(f"--jwt-secret cannot be used: {error}") from error
 
 
 def read_secrets(path: str) -> tuple[Key, ...]:

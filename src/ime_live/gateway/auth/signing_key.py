@@ -68,7 +68,9 @@ def read_signing_key(key_set: bytes, kid: str | None) -> SigningKey:
     try:
         entries = msgspec.json.decode(key_set, type=_SecretKeySet).keys
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise SettingsError("expected a JWK Set, a JSON object with the list `keys`") from None
+        raise SettingsError(
+            "expected a JWK Set, a JSON object with the list `keys`, got something else"
+        ) from None
     for each in entries:
         if each.kty == "oct" and each.k and kid in {None, each.kid}:
             try:
