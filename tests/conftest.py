@@ -58,6 +58,8 @@ structlog.configure(
     ]
 )
 
+_BESIDE_THE_PACKAGE = ("tests/benchmarks/", "tests/chaos/", "tests/deploy/", "tests/fuzz/")
+
 # Tests that run whole processes come first: else a worker that got the last of them would go on
 # alone for minutes. (pytest-xdist would put files with few tests last: those are the slow ones.)
 _FIRST = (
@@ -98,6 +100,13 @@ def _import_tests(config: pytest.Config) -> None:
         # If one cannot be imported, the collection says so.
         with suppress(Exception, pytest.skip.Exception):
             importlib.import_module(".".join(file.relative_to(folder.parent).with_suffix("").parts))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Leave browsers, and what is not in the package, to a thorough run."""
+    uses_browser = "browser" in getattr(item, "fixturenames", ())
+    if uses_browser or item.nodeid.startswith(_BESIDE_THE_PACKAGE):
+        item.add_marker(pytest.mark.thorough)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -85,6 +85,7 @@ def test_autobahn_frames_pings_fragments_and_closes(echo: str, tmp_path: Path) -
     assert deviating(found).keys() == DEVIATIONS
 
 
+@pytest.mark.thorough
 def test_autobahn_utf_8(echo: str, tmp_path: Path) -> None:
     found = run(tmp_path, echo, "6.*")
     assert len(found) == 145
