@@ -659,7 +659,10 @@ async def test_token_is_asked_for_and_kept_for_the_session_only(
     await open_page(page, strict_gateway)
     await wait_for_text(page, ".access", "This server requires a token.")
     assert await page.evaluate("document.activeElement.id") == "token"
-    for wrong, words in (("not a token", "without blanks"), ("a.b.c", "This token is not valid.")):
+    for wrong, words in (
+        ("not a token", "may contain only letters"),
+        ("a.b.c", "This token is not valid."),
+    ):
         await page.evaluate("document.querySelector('#token').value = ''")
         await page.command("Input.insertText", text=wrong)
         await press(page, "Enter")
