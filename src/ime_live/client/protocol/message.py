@@ -291,7 +291,7 @@ class Reader(Generic[DataT]):
                 Market(name): state for name, state in data.markets.items() if name in MARKETS
             },
             contracts={
-                name: self._optional_moment(stamp) for name, stamp in data.contracts.items()
+                name: self._optional_moment(timestamp) for name, timestamp in data.contracts.items()
             },
         )
 

@@ -348,9 +348,9 @@ export class ResumePoint {
     // A filter may match contracts that were listed meanwhile, which have no timestamp.
     if ([...selectors].some(([, each]) => isFilter(each)))
       return this.#since !== null ? {since: this.#since} : {snapshot: true};
-    const stamps = [...selectors].map(([key]) => this.#seen.get(key));
-    if (!stamps.length || stamps.includes(undefined)) return {snapshot: true};
-    return {since: stamps.reduce((one, other) => (one < other ? one : other))};
+    const timestamps = [...selectors].map(([key]) => this.#seen.get(key));
+    if (!timestamps.length || timestamps.includes(undefined)) return {snapshot: true};
+    return {since: timestamps.reduce((one, other) => (one < other ? one : other))};
   }
 }
 
