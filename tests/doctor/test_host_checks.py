@@ -59,9 +59,13 @@ async def test_port_that_is_taken_by_another_program_fails() -> None:
 
 
 async def test_host_that_cannot_be_found_fails_with_the_reason() -> None:
-    found = await answers(DoctorSettings(host="fe80::1%nothing", port=1234))
-    assert found["port"].level == "failed"
-    assert "name or service not known" in found["port"].text
+    for host, reason in (
+        ("fe80::1%nothing", "name or service not known"),
+        ("..", "label empty or too long"),
+    ):
+        found = await answers(DoctorSettings(host=host, port=1234))
+        assert found["port"].level == "failed"
+        assert reason in found["port"].text
 
 
 async def test_low_limit_of_open_files_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

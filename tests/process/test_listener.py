@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 
 import pytest
@@ -22,6 +23,12 @@ def test_port_in_use_is_named_in_one_line() -> None:
 def test_address_of_another_machine_is_refused() -> None:
     with pytest.raises(SettingsError, match="cannot assign requested address"):
         bind("192.0.2.1", 8000)
+
+
+@each_row("host", ["..", "a..b", "a" * 64, "no-such-host.invalid"])
+def test_name_that_cannot_be_looked_up_is_refused(host: str) -> None:
+    with pytest.raises(SettingsError, match=f"^--host {re.escape(host)} cannot be used: "):
+        bind(host, 8000)
 
 
 def test_refusal_names_the_settings_of_the_port() -> None:

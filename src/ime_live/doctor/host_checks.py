@@ -115,7 +115,7 @@ async def port(settings: DoctorSettings) -> list[Finding]:
         return [
             failed(f"no permission to listen on {place}", "use a port from 1024 on, and a proxy")
         ]
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label of a name is empty or too long
         if await _is_gateway(host, number):
             return [ok(f"a gateway listens on {place} already")]
         return [
@@ -127,7 +127,7 @@ async def port(settings: DoctorSettings) -> list[Finding]:
 
 
 async def _is_gateway(host: str, number: int) -> bool:
-    with suppress(OSError, TimeoutError, asyncio.LimitOverrunError):
+    with suppress(OSError, UnicodeError, TimeoutError, asyncio.LimitOverrunError):
         async with asyncio.timeout(_ANSWER):
             reader, writer = await asyncio.open_connection(host or "127.0.0.1", number)
             try:

@@ -25,7 +25,7 @@ def bind(host: str, port: int, *, options: tuple[str, str] = ("host", "port")) -
         family, kind, protocol, _, address = socket.getaddrinfo(
             bare_host(host), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label of a name is empty or too long
         raise SettingsError(f"{host_flag} {host} cannot be used: {system_reason(error)}") from error
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

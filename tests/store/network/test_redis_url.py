@@ -134,6 +134,7 @@ def test_every_documented_form_is_read(url: str, meaning: RedisUrl) -> None:
         ("redis://:6379", "name a host"),
         ("redis:///1", "name a host"),
         ("redis://u:SECRET@", "name a host"),
+        (f"redis://u:SECRET@{'a' * 64}.example", "at most 63 characters between dots"),
         ("redis://u:SECRET@/1", "name a host"),
         ("redis://u:SECRET@:6379", "name a host"),
         ("redis://host:", "port from 1 to 65535"),

@@ -48,6 +48,9 @@ _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NOT_OF_A_URL: Final = re.compile(r"[^!-~]")
 
+_MAX_LABEL: Final = 63
+"""Maximum length of a part of a host name (RFC 1035, section 2.3.4)."""
+
 _MAX_SOCKET_PATH: Final = 107
 """Maximum length [bytes]; sun_path of unix(7) has one byte more."""
 
@@ -237,6 +240,8 @@ def _host_of(place: str, default: int) -> tuple[str, int]:
             "must name a host by letters, digits, dots and hyphens, by an IPv4 address, or by an "
             "IPv6 address in brackets"
         )
+    if any(len(label) > _MAX_LABEL for label in host.split(".")):
+        raise _UrlError(f"must name a host with at most {_MAX_LABEL} characters between dots")
     return host, default if port is None else int(port)
 
 
