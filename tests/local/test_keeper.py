@@ -31,6 +31,13 @@ def test_warnings_of_a_server_that_does_not_start_are_its_reason(
     assert not folder.exists()
 
 
+def test_program_that_cannot_be_started_is_the_reason(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    assert "No such file" in keeper.keep(str(folder), str(folder / "socket"), ["/no/valkey"])
+    assert not folder.exists()
+
+
 def test_server_at_the_same_address_is_not_taken_for_the_started_one(tmp_path: Path) -> None:
     folder, address = tmp_path / "data", str(tmp_path / "socket")
     folder.mkdir()

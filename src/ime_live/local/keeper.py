@@ -20,7 +20,7 @@ READY: Final = "ready"
 """Is printed when Valkey answers. Before it, there are only the reasons of a failure."""
 
 _START_TIMEOUT: Final = 10.0  # seconds
-_LOOK: Final = 0.005
+_CHECK_INTERVAL: Final = 0.005
 _ANSWER_TIMEOUT: Final = 1.0
 _STOP_TIMEOUT: Final = 5.0  # it has no data to save
 _REASONS: Final = 5  # lines of its log
@@ -50,11 +50,13 @@ def keep(folder: str, address: str, command: list[str]) -> str:
                     return _reasons(log)
                 if time.monotonic() > deadline:
                     return f"it does not answer within {_START_TIMEOUT:g} s"
-                time.sleep(_LOOK)
+                time.sleep(_CHECK_INTERVAL)
             print(READY, flush=True)
             sys.stdin.read()
         finally:
             _stop(valkey)
+    except OSError as error:  # there is no such program, or no space for its log
+        return str(error)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return ""
