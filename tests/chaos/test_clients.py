@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -17,6 +17,7 @@ from chaos.clients.events import EventClient
 from chaos.clients.library import LibraryClient
 from chaos.clients.websocket import WebSocketClient
 from chaos.invariants import Invariant, Violation
+from tests.support.serving import Handler, serving
 
 PATIENCE = 20.0
 
@@ -24,10 +25,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 1000\n
 REFUSED = b'event: end\ndata: {"code":1013,"reason":"contracts are not loaded yet"}\n\n'
 COMMENT = b"data: {}\n\n"
 
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
-
-def answering(answer: bytes) -> Serve:
+def answering(answer: bytes) -> Handler:
     """Answers a request so, and closes."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -43,9 +42,8 @@ def answering(answer: bytes) -> Serve:
 @asynccontextmanager
 async def events(answer: bytes) -> AsyncIterator[int]:
     """The port of a gateway for events."""
-    server = await asyncio.start_server(answering(answer), "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with serving(answering(answer)) as port:
+        yield port
 
 
 @asynccontextmanager

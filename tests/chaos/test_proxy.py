@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 
 from chaos.proxy import Mode, Proxy
+from tests.support.serving import serving
 
 PATIENCE = 10.0
 
@@ -16,10 +17,8 @@ PATIENCE = 10.0
 @pytest.fixture
 async def echo() -> AsyncIterator[int]:
     """The port of a server that sends everything back."""
-    writers = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
         try:
             while data := await reader.read(100):
                 writer.write(data)
@@ -27,11 +26,8 @@ async def echo() -> AsyncIterator[int]:
             pass
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    yield server.sockets[0].getsockname()[1]
-    server.close()
-    for writer in writers:
-        writer.transport.abort()
+    async with serving(serve) as port:
+        yield port
 
 
 @pytest.fixture
@@ -151,9 +147,10 @@ async def test_proxy_reports_which_server_ended_a_connection(connect: Connect) -
         writer.close()
 
     ended: list[int] = []
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, Proxy("balancer", lambda: port, ended=ended.append) as balancer:
+    async with (
+        serving(serve) as port,
+        Proxy("balancer", lambda: port, ended=ended.append) as balancer,
+    ):
         left = await connect(balancer)
         await left.close()
         near = await connect(balancer)

@@ -18,6 +18,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 import ime_live
+from tests.support.serving import serving
 from tests.support.stream_messages import timestamp
 
 Answer = Callable[[ServerConnection], Awaitable[None]]
@@ -70,10 +71,8 @@ async def service(*answers: Answer | int, ping: float | None = None) -> AsyncIte
 @asynccontextmanager
 async def deaf_service() -> AsyncIterator[str]:
     """A service that shakes hands and then neither reads nor writes, as a machine that froze."""
-    writers: list[asyncio.StreamWriter] = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
         head = await reader.readuntil(b"\r\n\r\n")
         key = next(
             line.partition(b":")[2].strip()
@@ -86,14 +85,8 @@ async def deaf_service() -> AsyncIterator[str]:
             b"Sec-WebSocket-Accept: " + base64.b64encode(digest) + b"\r\n\r\n"
         )
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    try:
-        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        for writer in writers:
-            writer.transport.abort()
-        server.close()
-        await server.wait_closed()
+    async with serving(talk) as port:
+        yield f"ws://127.0.0.1:{port}"
 
 
 def connect(url: str, *names: str, **options: Any) -> Any:  # noqa: ANN401 - sections= and such

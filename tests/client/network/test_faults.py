@@ -17,6 +17,7 @@ from websockets.asyncio.server import ServerConnection
 
 import ime_live
 from tests.client.http_proxy import pump
+from tests.support.serving import serving
 from tests.support.stream_messages import timestamp, update
 from tests.support.stream_service import connect, sending, service, take
 from tests.support.tls import TlsProxy
@@ -86,9 +87,8 @@ async def answering(text: bytes, *, listens: bool = True, port: int = 0) -> Asyn
         writer.write(text)
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", port)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with serving(answer, port) as number:
+        yield number
 
 
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -178,9 +178,8 @@ async def test_ws_to_a_tls_port_that_says_so_in_plain_http(tls: TlsProxy) -> Non
     async with (
         service(sending()) as made,
         tls.before(port_of(made.url)) as place,
-        await asyncio.start_server(choose, "127.0.0.1", 0) as server,
+        serving(choose) as port,
     ):
-        port = server.sockets[0].getsockname()[1]
         assert "that port speaks TLS" in await failure(f"ws://127.0.0.1:{port}")
         assert "certificate" in await failure(f"wss://127.0.0.1:{port}")
 
@@ -208,12 +207,11 @@ async def test_missing_common_version_of_tls_is_named(tls: TlsProxy) -> None:
 async def test_silent_port_is_retried(eventually: Eventually) -> None:
     tries: list[int] = []
 
-    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tries.append(1)
         writer.close()
 
-    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with serving(hang_up) as port:
         for scheme in ("ws", "wss"):
             tries.clear()
             async with connect(f"{scheme}://127.0.0.1:{port}") as stream:

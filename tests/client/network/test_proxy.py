@@ -18,6 +18,7 @@ from ime_live.client.protocol.address import read_service
 from tests.client.http_proxy import http_proxy
 from tests.client.network.test_faults import port_of
 from tests.client.rest_service import Rest
+from tests.support.serving import serving
 from tests.support.stream_messages import timestamp, update
 from tests.support.stream_service import connect, sending, service, take
 from tests.support.tls import TlsProxy
@@ -304,9 +305,8 @@ async def proxy_answering(*statuses: int) -> AsyncIterator[tuple[str, list[bytes
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    async with server:
-        yield f"http://me:SECRET@127.0.0.1:{server.sockets[0].getsockname()[1]}", requested
+    async with serving(refuse) as port:
+        yield f"http://me:SECRET@127.0.0.1:{port}", requested
 
 
 async def test_proxy_that_cannot_reach_the_service_is_named(

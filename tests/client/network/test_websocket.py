@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 
+from tests.support.serving import serving
 from tests.support.stream_service import connect
 
 Eventually = Callable[..., Awaitable[None]]
@@ -35,8 +36,8 @@ async def test_proxy_that_closes_without_an_answer_is_logged_once(
         ended += 1
 
     caplog.set_level(logging.INFO)
-    async with await asyncio.start_server(close, "127.0.0.1", 0) as server:
-        place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with serving(close) as port:
+        place = f"127.0.0.1:{port}"
         async with connect("ws://127.0.0.1:1", proxy=f"http://{place}"):
             await eventually(lambda: requested >= 3)
     for _ in range(20):

@@ -18,6 +18,7 @@ from websockets.asyncio.server import ServerConnection
 import ime_live
 from ime_live.backoff import Backoff
 from ime_live.log_limiter import LogLimiter
+from tests.support.serving import serving
 from tests.support.stream_messages import timestamp, update
 from tests.support.stream_service import (
     PATIENCE,
@@ -125,11 +126,11 @@ async def test_unanswered_handshake_times_out(eventually: Eventually) -> None:
         await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
-    async with server:
-        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with connect(url, open_timeout=0.1):
-            await eventually(lambda: tries >= 2)
+    async with (
+        serving(say_nothing) as port,
+        connect(f"ws://127.0.0.1:{port}", open_timeout=0.1),
+    ):
+        await eventually(lambda: tries >= 2)
 
 
 async def test_full_queue_is_not_taken_for_a_silent_service() -> None:
@@ -407,11 +408,9 @@ async def test_redirect_is_an_error_with_its_target() -> None:
         writer.write(answer)
         writer.close()
 
-    async with await asyncio.start_server(redirect, "127.0.0.1", 0) as server:
-        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with connect(url) as stream:
-            with pytest.raises(ime_live.ServiceError) as caught:
-                await take(stream)
+    async with serving(redirect) as port, connect(f"ws://127.0.0.1:{port}") as stream:
+        with pytest.raises(ime_live.ServiceError) as caught:
+            await take(stream)
     assert str(caught.value).endswith(
         "answered HTTP 301 and redirects to https://example.org/x; write that address"
     )

@@ -75,7 +75,7 @@ class LoopbackServer:
         try:
             async with asyncio.timeout(PATIENCE):
                 while not condition():  # noqa: ASYNC110 - any condition
-                    await asyncio.sleep(0.002)
+                    await asyncio.sleep(0.01)
         except TimeoutError:
             raise AssertionError(f"it did not come so: {self.story()}") from None
 
