@@ -22,7 +22,7 @@ test: $(VENV)/dev
 	$(BIN)/python -m pytest --dist=loadfile --no-loadscope-reorder --numprocesses=$$($(BIN)/python \
 		-c 'import os; print(min(8, 3 * (os.cpu_count() or 1)))') $(ARGS)
 
-# As continuous integration does: more values, and five times as many examples. Some seven minutes.
+# As continuous integration does: more values, and five times as many examples. Some nine minutes.
 test-thorough: override ARGS += -m "not long" --hypothesis-profile=thorough
 test-thorough: test
 

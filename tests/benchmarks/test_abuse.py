@@ -83,7 +83,6 @@ def attacked() -> Iterator[Attacked]:
             running.stop()
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_gateway_answers_abuse_and_observers_lose_nothing(attacked: Attacked, kind: Kind) -> None:
     abusers = attacked.attack(kind)
@@ -199,7 +198,6 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.thorough
 def test_list_names_all_kinds_and_unknown_ones_are_refused() -> None:
     lines = command("--list").stdout.splitlines()
     assert [line.split()[0] for line in lines] == list(KINDS)
@@ -208,7 +206,6 @@ def test_list_names_all_kinds_and_unknown_ones_are_refused() -> None:
     assert "no such kind of abuse: sing" in refused.stderr
 
 
-@pytest.mark.thorough
 def test_quick_run_measures_both_gateways() -> None:
     done = command("--quick", "garbage")
     assert done.returncode == 0, done.stderr

@@ -91,19 +91,16 @@ def of_all_scenarios() -> list[Measured]:
 CPU = f"CPU per delivery, single, 1.05 × {FLOOR.name}"
 
 
-@pytest.mark.thorough
 def test_quick_run_measures_requests() -> None:
     assert "| server | requests a second | CPU µs a request |" in quick("rest", "steady")["rest"]
     assert "| **ime-live** | " in quick("rest", "steady")["rest"]
 
 
-@pytest.mark.thorough
 def test_quick_run_measures_streams() -> None:
     assert "| **ime-live** | " in quick("rest", "steady")["steady"]
     assert "| 100.0% |" in quick("rest", "steady")["steady"]
 
 
-@pytest.mark.thorough
 def test_quick_run_measures_first_byte() -> None:
     for name in (BARE_SUBSCRIBER.name, "**ime-live**"):
         [line] = [
@@ -114,7 +111,6 @@ def test_quick_run_measures_first_byte() -> None:
         assert line.endswith("| 100.0% |")
 
 
-@pytest.mark.thorough
 def test_quick_run_measures_streams_beside_join_storm() -> None:
     [line] = [
         line
@@ -125,7 +121,6 @@ def test_quick_run_measures_streams_beside_join_storm() -> None:
     assert "–" not in line
 
 
-@pytest.mark.thorough
 def test_quick_run_compares_handshakes_for_market_with_those_of_one_contract() -> None:
     found = quick("handshakes")
     columns = "| CPU µs a handshake, one contract | CPU µs a handshake, a market |"
@@ -133,7 +128,6 @@ def test_quick_run_compares_handshakes_for_market_with_those_of_one_contract() -
     assert "| CPU of a handshake for a whole market | 1.2 × one contract |" in found["goals"]
 
 
-@pytest.mark.thorough
 def test_quick_run_counts_trades_of_bars_over_a_kill() -> None:
     found = quick("bars")
     assert "| **ime-live bars** | 0." in found["bars"]
@@ -143,7 +137,6 @@ def test_quick_run_counts_trades_of_bars_over_a_kill() -> None:
     assert "not in the bar of their minute after a kill | 0 % | " in found["goals"]
 
 
-@pytest.mark.thorough
 def test_quick_run_judges_goals() -> None:
     said = quick("joinstorm")["goals"]
     assert "p99 of 2,000 streaming clients in a join storm | 2 × before it" in said
@@ -157,7 +150,6 @@ def test_fan_out_is_measured_beside_a_loop_in_c() -> None:
     assert all(len(line.split("|")) == 9 for line in lines)
 
 
-@pytest.mark.thorough
 def test_list_names_scenarios() -> None:
     lines = run("benchmarks", "--list").splitlines()
     assert [line.split()[0] for line in lines] == [scenario.name for scenario in SCENARIOS]

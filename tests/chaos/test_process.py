@@ -39,7 +39,6 @@ def _runs(pid: int) -> bool:
         return False
 
 
-@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel must tell of a parent's death")
 def test_servers_and_processes_end_when_the_run_is_killed(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]

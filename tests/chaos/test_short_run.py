@@ -18,7 +18,6 @@ SHORT = Plan(2259142, "single", 4, clients=40)
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.thorough
 async def test_invariants_hold_after_each_fault_of_a_short_run(tmp_path: Path) -> None:
     outcomes = []
     async with aclosing(run(SHORT, tmp_path, print)) as faults:

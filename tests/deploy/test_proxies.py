@@ -149,7 +149,6 @@ async def test_unreachable_gateway_gets_no_clients(
         site.end()
 
 
-@pytest.mark.thorough
 async def test_haproxy_gives_a_hanging_gateway_no_clients(
     gateways: list[Gateway],
     tls: TlsProxy,

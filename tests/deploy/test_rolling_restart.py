@@ -22,7 +22,6 @@ CLIENTS = 100
 SPREAD = 2.0
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["haproxy", "nginx"])
 async def test_rolling_restart_misses_no_state(kind: str, tls: TlsProxy, tmp_path: Path) -> None:
     options = ("--shutdown-grace", "2.5", "--shutdown-spread", str(SPREAD))

@@ -84,7 +84,6 @@ def test_growth_finds_a_fault_of_a_long_input() -> None:
     assert len(data) <= MAX_INPUT
 
 
-@pytest.mark.thorough
 def test_search_without_a_fault_ends_in_time() -> None:
     for engine in (at_random, by_growth):
         search = engine(target(Reader(b"?" * 99)), [], 0.2, 1)
@@ -93,7 +92,6 @@ def test_search_without_a_fault_ends_in_time() -> None:
 
 
 @pytest.mark.skipif(find_spec("atheris") is None, reason="atheris is not installed")
-@pytest.mark.thorough
 def test_atheris_reaches_new_code() -> None:
     search = by_coverage(TARGETS["queries"], [b"search?market=IMEOption"], 3.0, 1)
     assert search.inputs > 100
@@ -141,7 +139,6 @@ def test_repeated_input_has_the_size() -> None:
         assert 900 < len(repeated(b"abcdefghij", Random(number), 1_000)) <= 1_000
 
 
-@pytest.mark.thorough
 def test_runner_replays_an_input_and_names_the_fault(tmp_path: Path) -> None:
     file = tmp_path / "input"
     file.write_bytes(b"search?market=IMEOption")

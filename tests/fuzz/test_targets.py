@@ -61,7 +61,6 @@ def test_long_and_nested_inputs_show_no_fault(target: Target) -> None:
         target.check(data)
 
 
-@pytest.mark.thorough
 @EVERY
 def test_many_changed_inputs_show_no_fault(target: Target) -> None:
     seeds = list(read_corpus(target).values())

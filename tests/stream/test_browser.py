@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jwt
-import pytest
 
 from ime_live.publisher import Publisher
 from tests.stream.conftest import SECRET, Market, Serve
@@ -99,7 +98,6 @@ async def test_script_brings_its_token_as_a_subprotocol_and_gets_messages(
     assert list(messages[0]) == ["channel", "contractName", "timestamp", "data"]
 
 
-@pytest.mark.thorough
 async def test_browser_reconnects_event_source_by_itself(
     browser: str, serve: Serve, market: Market, publisher: Publisher, payload: Payload
 ) -> None:

@@ -71,7 +71,6 @@ async def test_browser_module_gets_states_and_status(
     assert await page.evaluate("stream.closed.then(() => stream.state)") == "closed"
 
 
-@pytest.mark.thorough
 async def test_browser_module_changes_its_selection(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
@@ -91,7 +90,6 @@ async def test_browser_module_changes_its_selection(
     assert await page.evaluate("stream.state") == "open"
 
 
-@pytest.mark.thorough
 async def test_browser_module_resumes_after_a_restart(
     page: Page, serve: Serve, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
@@ -112,7 +110,6 @@ async def test_browser_module_resumes_after_a_restart(
     assert set(states[1:-1]) == {"reconnecting"}
 
 
-@pytest.mark.thorough
 async def test_browser_module_names_the_error_of_a_refused_token(
     page: Page, guarded: Gateway, market: Market
 ) -> None:
@@ -135,7 +132,6 @@ async def test_browser_module_names_the_error_of_a_refused_token(
     assert refused == ["AuthenticationError", 401]
 
 
-@pytest.mark.thorough
 async def test_browser_module_calls_back_once_per_frame(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
@@ -163,7 +159,6 @@ async def test_browser_module_calls_back_once_per_frame(
     assert sum(sizes) <= len(await counts(page)) <= 1000
 
 
-@pytest.mark.thorough
 async def test_browser_module_works_without_frames(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
@@ -176,7 +171,6 @@ async def test_browser_module_works_without_frames(
     await page.until("batches.length === 1")
 
 
-@pytest.mark.thorough
 async def test_browser_module_goes_on_after_the_exception_of_a_listener(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
@@ -200,7 +194,6 @@ async def test_browser_module_goes_on_after_the_exception_of_a_listener(
     assert await page.evaluate("stream.state") == "open"
 
 
-@pytest.mark.thorough
 async def test_browser_module_divides_calls_for_candles(
     page: Page, gateway: Gateway, market: Market
 ) -> None:
@@ -220,7 +213,6 @@ async def test_browser_module_divides_calls_for_candles(
     assert contract.contract_name in listed
 
 
-@pytest.mark.thorough
 async def test_browser_module_notices_a_silent_break(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
@@ -245,7 +237,6 @@ async def test_browser_module_notices_a_silent_break(
         await page.visit("about:blank")
 
 
-@pytest.mark.thorough
 async def test_browser_module_runs_on_a_page_of_another_origin(
     page: Page, gateway: Gateway, hasty: Gateway, market: Market
 ) -> None:

@@ -246,7 +246,6 @@ async def click(page: Page, selector: str, text: str = "") -> None:
 # -- Table and panel ------------------------------------------------------------------------------
 
 
-@pytest.mark.thorough
 async def test_values_move_while_the_page_is_open(
     page: Page, market_gateway: Gateway, feed: Feed, publisher: Publisher, payload: Payload
 ) -> None:
@@ -265,7 +264,6 @@ async def test_values_move_while_the_page_is_open(
     assert await page.evaluate("document.body.classList.contains('old')") is False
 
 
-@pytest.mark.thorough
 async def test_rows_out_of_view_have_no_elements(
     page: Page, market_gateway: Gateway, feed: Feed
 ) -> None:
@@ -280,7 +278,6 @@ async def test_rows_out_of_view_have_no_elements(
     assert await page.evaluate(count) < 50
 
 
-@pytest.mark.thorough
 async def test_flood_is_painted_once_a_frame(
     page: Page, market_gateway: Gateway, feed: Feed, publisher: Publisher, payload: Payload
 ) -> None:
@@ -317,7 +314,6 @@ async def test_flood_is_painted_once_a_frame(
     assert flashes <= 20 * (lasted + 2)
 
 
-@pytest.mark.thorough
 async def test_reduced_motion_has_no_flash(
     page: Page, market_gateway: Gateway, feed: Feed, publisher: Publisher, payload: Payload
 ) -> None:
@@ -352,7 +348,6 @@ async def test_detail_shows_depth_range_and_fields(
     await wait_for_text(page, ".detail h2", "SAFOR01")
 
 
-@pytest.mark.thorough
 async def test_option_chain_has_calls_and_puts_around_the_price(
     page: Page, market_gateway: Gateway, feed: Feed, publisher: Publisher, payload: Payload
 ) -> None:
@@ -388,7 +383,6 @@ async def test_option_chain_has_calls_and_puts_around_the_price(
     await page.until("location.hash === '' && document.querySelector('.grid').clientHeight > 0")
 
 
-@pytest.mark.thorough
 async def test_column_head_sorts_both_ways_and_back(
     page: Page, market_gateway: Gateway, feed: Feed, publisher: Publisher, payload: Payload
 ) -> None:
@@ -414,7 +408,6 @@ async def test_column_head_sorts_both_ways_and_back(
         assert await page.evaluate(f"[{head}.ariaSort, {order}]") == [sort, names]
 
 
-@pytest.mark.thorough
 async def test_candles_of_the_day_are_drawn(
     page: Page, market_gateway: Gateway, feed: Feed
 ) -> None:
@@ -443,7 +436,6 @@ async def test_candles_of_the_day_are_drawn(
     assert drawn == ["up", "up", True, True, "15", True, 1]
 
 
-@pytest.mark.thorough
 async def test_first_rows_are_painted_within_three_seconds(
     page: Page, market_gateway: Gateway, feed: Feed
 ) -> None:
@@ -471,7 +463,6 @@ async def test_first_rows_are_painted_within_three_seconds(
     assert min(found) < 3000
 
 
-@pytest.mark.thorough
 async def test_page_reports_a_contract_that_is_not_listed(
     page: Page, market_gateway: Gateway, feed: Feed
 ) -> None:
@@ -484,7 +475,6 @@ async def test_page_reports_a_contract_that_is_not_listed(
     assert "NOSUCH" not in await page.evaluate("document.querySelector('.bar').innerText")
 
 
-@pytest.mark.thorough
 async def test_panel_stays_where_it_is_when_contracts_are_loaded_again(
     page: Page,
     market_gateway: Gateway,
@@ -526,7 +516,6 @@ async def test_both_languages_have_the_same_words(page: Page, market_gateway: Ga
 # -- Search and keys ------------------------------------------------------------------------------
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
     "query",
     ["زعفرانِ نگين", *map(thorough, ("SAFOR01", "safor", "زعفران", "۲۰۳", "اردیبهشت saf"))],
@@ -546,7 +535,6 @@ async def test_search_finds_codes_titles_and_ids_in_any_spelling(
     assert await page.evaluate("location.hash") == "#contract=SAFOR01"
 
 
-@pytest.mark.thorough
 async def test_keys_move_open_star_and_close(
     page: Page, market_gateway: Gateway, feed: Feed
 ) -> None:
@@ -599,7 +587,6 @@ async def test_search_folds_spellings_as_the_service_does(
 # -- Language, theme and storage ------------------------------------------------------------------
 
 
-@pytest.mark.thorough
 async def test_language_and_theme_are_kept(
     page: Page, market_gateway: Gateway, feed: Feed, publisher: Publisher, payload: Payload
 ) -> None:
@@ -631,7 +618,6 @@ async def test_language_and_theme_are_kept(
     assert "۱۴۰" in await page.evaluate("document.querySelector('.clock').textContent")
 
 
-@pytest.mark.thorough
 async def test_page_works_without_storage(page: Page, market_gateway: Gateway, feed: Feed) -> None:
     await open_page(page, market_gateway)
     refuse = """for (const name of ["localStorage", "sessionStorage"]) {
@@ -650,7 +636,6 @@ async def test_page_works_without_storage(page: Page, market_gateway: Gateway, f
 # -- Tokens and refusals --------------------------------------------------------------------------
 
 
-@pytest.mark.thorough
 async def test_token_is_asked_for_and_kept_for_the_session_only(
     page: Page, strict_gateway: Gateway, feed: Feed
 ) -> None:
@@ -702,7 +687,6 @@ async def test_token_of_a_link_is_taken_out_of_the_address(
     assert "token" not in await page.evaluate("location.href")
 
 
-@pytest.mark.thorough
 async def test_page_explains_a_refusal_in_words(
     page: Page, strict_gateway: Gateway, feed: Feed
 ) -> None:
@@ -720,7 +704,6 @@ async def test_page_explains_a_refusal_in_words(
 # -- States ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.thorough
 async def test_page_shows_nothing_stale_after_a_restart(
     page: Page, serve: Serve, feed: Feed, publisher: Publisher, payload: Payload
 ) -> None:
@@ -754,7 +737,6 @@ async def test_page_shows_nothing_stale_after_a_restart(
     ]
 
 
-@pytest.mark.thorough
 async def test_page_shows_the_state_of_the_feed(
     page: Page, market_gateway: Gateway, feed: Feed
 ) -> None:
@@ -791,7 +773,6 @@ WORST_STATES: list[tuple[dict[str, Any], str]] = [
 """What is known, besides that all is well → the state that is shown."""
 
 
-@pytest.mark.thorough
 async def test_market_page_shows_the_worst_known_state_of_the_feed(
     page: Page, market_gateway: Gateway
 ) -> None:
@@ -810,7 +791,6 @@ async def test_market_page_shows_the_worst_known_state_of_the_feed(
     ]
 
 
-@pytest.mark.thorough
 async def test_page_works_behind_a_prefix(page: Page, hasty: Gateway) -> None:
     base = "/data-engine/ime"
     answer = hasty.get(base)
@@ -826,8 +806,7 @@ async def test_page_works_behind_a_prefix(page: Page, hasty: Gateway) -> None:
 # -- Screens and readers --------------------------------------------------------------------------
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("language", [thorough("en"), "fa"])
+@pytest.mark.parametrize("language", ["en", "fa"])
 async def test_page_does_not_scroll_sideways_on_a_phone(
     page: Page, market_gateway: Gateway, feed: Feed, language: str
 ) -> None:
@@ -852,8 +831,7 @@ async def test_page_does_not_scroll_sideways_on_a_phone(
     assert small == []
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("hash_", [thorough(""), "#contract=SAFOR01"])
+@pytest.mark.parametrize("hash_", ["", "#contract=SAFOR01"])
 async def test_columns_are_not_cut_off(
     page: Page, market_gateway: Gateway, feed: Feed, hash_: str
 ) -> None:
@@ -871,7 +849,6 @@ async def test_columns_are_not_cut_off(
         assert cut == [], width
 
 
-@pytest.mark.thorough
 async def test_chosen_contract_covers_a_phone(
     page: Page, market_gateway: Gateway, feed: Feed
 ) -> None:
@@ -908,18 +885,11 @@ AXE_CASES = [
     for screen in SCREENS
     for hash_ in ("", "#contract=SAFOR01", "#underlying=KA")
 ]
-# Each language, theme, screen and view is in one of these.
-QUICK_AXE_CASES = [
-    ("fa", "dark", "desktop", ""),
-    ("en", "light", "phone", "#contract=SAFOR01"),
-    ("en", "dark", "desktop", "#underlying=KA"),
-]
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("language", "theme", "screen", "hash_"),
-    [case if case in QUICK_AXE_CASES else thorough(*case) for case in AXE_CASES],
+    AXE_CASES,
 )
 async def test_axe_finds_no_violation(
     page: Page,

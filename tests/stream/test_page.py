@@ -142,7 +142,6 @@ class Article:
         return [json.loads(text) for text in texts]
 
 
-@pytest.mark.thorough
 async def test_both_documents_are_shown(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     titles = await page.evaluate(
@@ -165,7 +164,6 @@ async def test_both_documents_are_shown(page: Page, gateway: Gateway) -> None:
     assert await page.evaluate(f"{bare}.map(each => each.parentElement.textContent)") == []
 
 
-@pytest.mark.thorough
 async def test_schemas_are_shown_to_their_last_property(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     shown = await page.evaluate(
@@ -176,7 +174,6 @@ async def test_schemas_are_shown_to_their_last_property(page: Page, gateway: Gat
     assert names | {"open_interest", "lastBoard", "action", "errors"} <= set(shown)
 
 
-@pytest.mark.thorough
 async def test_each_of_several_objects_is_shown(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     shown = await page.evaluate(
@@ -187,7 +184,6 @@ async def test_each_of_several_objects_is_shown(page: Page, gateway: Gateway) ->
     assert of_one_market_each <= set(shown)
 
 
-@pytest.mark.thorough
 async def test_every_field_has_a_label_and_every_article_a_heading(
     page: Page, gateway: Gateway
 ) -> None:
@@ -210,7 +206,6 @@ async def test_every_field_has_a_label_and_every_article_a_heading(
     assert twice == []
 
 
-@pytest.mark.thorough
 async def test_page_is_not_wider_than_the_screen(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     await page.evaluate("document.querySelectorAll('main details').forEach(d => { d.open = true })")
@@ -223,7 +218,6 @@ async def test_page_is_not_wider_than_the_screen(page: Page, gateway: Gateway) -
     await page.command("Emulation.clearDeviceMetricsOverride")
 
 
-@pytest.mark.thorough
 async def test_page_tries_a_rest_call(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
@@ -259,7 +253,6 @@ async def test_page_tries_a_websocket_stream(
     await article.state("Disconnected.")
 
 
-@pytest.mark.thorough
 async def test_page_tries_server_sent_events(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
@@ -276,7 +269,6 @@ async def test_page_tries_server_sent_events(
     await article.state("Disconnected.")
 
 
-@pytest.mark.thorough
 async def test_refusal_is_explained_and_a_token_helps(
     page: Page, guarded: Gateway, market: Market
 ) -> None:
@@ -298,7 +290,6 @@ async def test_refusal_is_explained_and_a_token_helps(
     assert set((await call.answer())["contracts"]) == {contract.contract_name}
 
 
-@pytest.mark.thorough
 async def test_every_call_is_answered_at_the_first_click(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
@@ -317,7 +308,6 @@ async def test_every_call_is_answered_at_the_first_click(
     assert len(live) >= 4  # best limits and overview, by name and by id
 
 
-@pytest.mark.thorough
 async def test_every_stream_sends_at_the_first_click(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
@@ -331,7 +321,6 @@ async def test_every_stream_sends_at_the_first_click(
         await article.press("Disconnect")
 
 
-@pytest.mark.thorough
 async def test_field_that_was_changed_is_not_filled_again(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     article = Article(page, "get-live-data-aggregate-contract-id")
@@ -343,7 +332,6 @@ async def test_field_that_was_changed_is_not_filled_again(page: Page, gateway: G
     assert "contract_ids=mine" in await article.program("curl")
 
 
-@pytest.mark.thorough
 async def test_form_names_a_contract_of_the_token(
     page: Page, guarded: Gateway, market: Market
 ) -> None:
@@ -363,7 +351,6 @@ async def test_form_names_a_contract_of_the_token(
     assert contract.contract_name in await article.program("curl")
 
 
-@pytest.mark.thorough
 async def test_variant_of_a_card_is_chosen_by_toggle_or_address(
     page: Page, gateway: Gateway
 ) -> None:
@@ -384,7 +371,6 @@ async def test_variant_of_a_card_is_chosen_by_toggle_or_address(
     assert await page.evaluate("document.querySelector('#websocket [value=id]').checked")
 
 
-@pytest.mark.thorough
 async def test_page_is_used_by_keyboard(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
@@ -406,7 +392,6 @@ async def test_page_is_used_by_keyboard(
     await Article(page, "websocket-by-name").press("Disconnect")
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("anchor", [*map(thorough, ("#nothing", "#%E0%A4%A")), "#%"])
 async def test_page_with_an_unknown_anchor_shows_all_articles(
     page: Page, gateway: Gateway, anchor: str
@@ -415,7 +400,6 @@ async def test_page_with_an_unknown_anchor_shows_all_articles(
     assert await page.evaluate("document.querySelectorAll('article').length") > 10
 
 
-@pytest.mark.thorough
 async def test_contents_are_filtered(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     await page.evaluate("document.getElementById('contents').open = true")
@@ -450,7 +434,6 @@ SMALL = """
 """
 
 
-@pytest.mark.thorough
 async def test_targets_are_large_enough_for_a_finger(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     await page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
@@ -466,7 +449,6 @@ async def test_targets_are_large_enough_for_a_finger(page: Page, gateway: Gatewa
     await page.command("Emulation.clearDeviceMetricsOverride")
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("guard", [False, True], ids=["open", "guarded"])
 async def test_programs_of_the_page_run(
     page: Page,
@@ -531,7 +513,6 @@ async def programs_say(text: str, page: Page, article: Article, token: str) -> N
     assert text in printed
 
 
-@pytest.mark.thorough
 async def test_page_works_behind_a_prefix(page: Page, hasty: Gateway, market: Market) -> None:
     contract = market.one()
     await show(page, hasty, "/data-engine/ime/docs#websocket-by-id")
@@ -557,7 +538,6 @@ async def test_page_works_behind_a_prefix(page: Page, hasty: Gateway, market: Ma
     assert all(path.startswith("/data-engine/ime/") for path in requested)
 
 
-@pytest.mark.thorough
 async def test_text_never_becomes_markup(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     hostile = "<img src=x onerror=alert(1)> [a](javascript:alert(1)) [b](https://b.example/) `<c>`"
@@ -579,7 +559,6 @@ LAID_OUT: dict[str, str | None] = {
 }
 
 
-@pytest.mark.thorough
 async def test_json_is_laid_out_as_it_was_sent(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     for text, expected in LAID_OUT.items():
