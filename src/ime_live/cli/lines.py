@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from ime_live.errors import SettingsError, StoreError
+from ime_live.errors import SettingsError, StoreError, system_reason
 from ime_live.log_limiter import LogLimiter, PlainLines
 from ime_live.spelling import pluralize
 
@@ -118,9 +118,7 @@ def reason_of(error: Exception) -> str:
     """Return a short description of an error of the operating system or a decoder."""
     if isinstance(error.__cause__ or error, UnicodeDecodeError):
         return "not UTF-8"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return str(error)
+    return system_reason(error) if isinstance(error, OSError) else str(error)
 
 
 class LineReport:
